@@ -1,8 +1,9 @@
 // Package object is the seam to the object store: the Store interface, its
-// errors, and opening a driver by URL. Drivers are object/mem, object/dir and
-// object/s3; object/objecttest holds the conformance suite that every driver
-// passes and the wrapper that makes any of them fail. Nothing here knows what
-// the objects mean.
+// errors, its keys and the URLs that name a bucket. Drivers are object/mem,
+// object/dir and object/s3 (object/drivers opens one by URL);
+// object/objecttest holds the conformance suite that every driver passes and
+// the wrapper that makes any of them fail. Nothing here knows what the objects
+// mean.
 package object
 
 import (
@@ -23,29 +24,37 @@ var (
 	ErrInvalidKey   = errors.New("invalid object key")
 )
 
-// Store is a bucket below a prefix. Keys are relative, made of [a-z0-9A-Z._-]
-// segments joined by "/". All methods may run concurrently. Reads see every
-// write that returned before they began (S3 is strongly consistent since
-// 2020). No method retries; that is the caller's policy.
+// Store is a bucket below a prefix. Keys are as CheckKey says, and no key may
+// be another one's folder ("a" beside "a/b"). All methods may run concurrently.
+// Reads see every write that returned before they began (S3 is strongly
+// consistent since 2020). No method retries; that is the caller's policy. A
+// method whose context has ended returns an error; what it had sent may still
+// take effect.
 type Store interface {
-	// Put writes an object of size bytes read from body; when it returns nil the
-	// object is durable and whole. A failed Put leaves no torn object, but may
-	// leave a whole one. An existing object is replaced: callers use fresh names.
+	// Put writes an object of size bytes, read from the start of body, which must
+	// stay untouched until Put returns; when it returns nil the object is durable
+	// and whole. A failed Put leaves no torn object, but may leave a whole one.
+	// An existing object is replaced: callers use fresh names. A body that ends
+	// before size is an error.
 	Put(ctx context.Context, key string, body io.ReadSeeker, size int64) error
 	// PutIf writes a small object only if its current version is match, "" meaning
 	// that it must not exist; it returns the new version. ErrPrecondition where
 	// another write came first. After any other error read the object to learn
-	// what happened.
+	// what happened. A version may be a hash of the content, so that a body
+	// written again brings its old version back. Put and Delete are not ordered
+	// against a PutIf of the same key that runs at the same time.
 	PutIf(ctx context.Context, key string, body []byte, match string) (version string, err error)
-	// Get reads length bytes from offset; ErrRange where the object is shorter,
-	// ErrNotFound where there is none.
+	// Get reads length bytes from offset; ErrRange where the object is shorter or
+	// a number is negative, ErrNotFound where there is none.
 	Get(ctx context.Context, key string, offset, length int64) ([]byte, error)
 	// GetAll reads a whole small object, at most limit bytes (ErrRange beyond), with its version for PutIf.
 	GetAll(ctx context.Context, key string, limit int64) (body []byte, version string, err error)
-	// List yields what lies under prefix in the order of keys, those above after
-	// only. The error ends the sequence.
+	// List yields what lies under prefix (a leading part of keys, it need not end
+	// at a "/") in the byte order of keys, those above after only. What is there
+	// during the whole listing is listed. The error ends the sequence.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
-	// Delete removes the objects; one that does not exist is no error.
+	// Delete removes the objects; one that does not exist is no error. After an
+	// error any of them may be left.
 	Delete(ctx context.Context, keys []string) error
 	// Close frees connections; the store must not be used after it.
 	Close() error
