@@ -1,0 +1,148 @@
+package metadata
+
+import (
+	"strings"
+	"sync"
+)
+
+// brokerIndex is built once: settings are looked up for every topic.
+var brokerIndex = sync.OnceValue(func() map[string]*Setting {
+	index := map[string]*Setting{}
+	for _, name := range ignoredBrokerSettings() {
+		index[name] = &Setting{Name: name, Type: StringSetting, Null: true, Ignored: true}
+	}
+	for _, s := range BrokerSettings() {
+		index[s.Name] = &s
+	}
+	return index
+})
+
+// BrokerSetting looks up one broker setting, also one that is known and ignored.
+func BrokerSetting(name string) (*Setting, bool) {
+	s, ok := brokerIndex()[name]
+	if !ok && ignoredPerListener(name) {
+		return &Setting{Name: name, Type: StringSetting, Null: true, Ignored: true}, true
+	}
+	return s, ok
+}
+
+// ignoredPerListener tells names such as listener.name.internal.ssl.keystore.location.
+func ignoredPerListener(name string) bool { return strings.HasPrefix(name, "listener.name.") }
+
+// BrokerSettings is the table of the broker settings that strata acts on. Names
+// without strata. have Kafka 4.3's meaning, default and range.
+func BrokerSettings() []Setting {
+	out := identitySettings()
+	out = append(out, networkSettings()...)
+	out = append(out, logSettings()...)
+	out = append(out, groupSettings()...)
+	return append(out, strataSettings()...)
+}
+
+func identitySettings() []Setting {
+	return []Setting{
+		{Name: "advertised.listeners", Type: ListSetting, Null: true, Doc: "Addresses that clients are told to use, NAME://host:port each; default: listeners."},
+		{Name: "auto.create.topics.enable", Type: BooleanSetting, Default: "true", Doc: "Create a topic when a client first asks for it."},
+		{Name: "broker.rack", Type: StringSetting, Null: true, Doc: "Rack or zone of this broker."},
+		{Name: "controller.listener.names", Type: ListSetting, Default: "", Doc: "Listeners of the metadata quorum; not for clients."},
+		{Name: "controller.quorum.bootstrap.servers", Type: ListSetting, Default: "", Doc: "host:port of controllers to join. A broker that is its own controller needs none."},
+		{Name: "default.replication.factor", Type: IntSetting, Default: "1", Min: 1, Max: 32767, Doc: "Replicas of a topic that is created without saying how many."},
+		{Name: "delete.topic.enable", Type: BooleanSetting, Default: "true", Doc: "Whether topics may be deleted."},
+		{Name: "listener.security.protocol.map", Type: StringSetting, Default: "PLAINTEXT:PLAINTEXT", Doc: "Security protocol of each listener name, NAME:PROTOCOL each. A name that is itself a protocol needs no row."},
+		{Name: "listeners", Type: ListSetting, Default: "PLAINTEXT://:9092", Doc: "Addresses to listen on, NAME://host:port each."},
+		{Name: "log.dir", Type: StringSetting, Default: "/tmp/kafka-logs", Doc: "Data directory where log.dirs is not set."},
+		{Name: "log.dirs", Type: ListSetting, Null: true, Doc: "The data directory. One; several are refused."},
+		{Name: "node.id", Type: IntSetting, Default: "", Null: true, Doc: "Number of this broker in the cluster. Required."},
+		{Name: "num.partitions", Type: IntSetting, Default: "1", Min: 1, Update: Dynamic, Doc: "Partitions of a topic that is created without saying how many."},
+		{Name: "process.roles", Type: ListSetting, Null: true, Allowed: []string{"broker", "controller"}, Doc: "Roles of this process. Every strata broker takes part in the metadata quorum: broker,controller."},
+	}
+}
+
+func networkSettings() []Setting {
+	return []Setting{
+		{Name: "connections.max.idle.ms", Type: LongSetting, Default: "600000", Min: -1, Doc: "Close a connection that was idle this long; -1 never."},
+		{Name: "fetch.max.bytes", Type: IntSetting, Default: "57671680", Min: 1024, Doc: "Largest response to one fetch, whatever the client asks."},
+		{Name: "max.connections", Type: IntSetting, Default: "2147483647", Doc: "Connections at one time, all listeners together."},
+		{Name: "max.connections.per.ip", Type: IntSetting, Default: "2147483647", Doc: "Connections at one time from one address."},
+		{Name: "queued.max.request.bytes", Type: LongSetting, Default: "-1", Min: -1, Doc: "Memory for requests that were read and not answered; -1 takes strata.request.memory.bytes."},
+		{Name: "socket.listen.backlog.size", Type: IntSetting, Default: "50", Min: 1, Ignored: true, Doc: "Length of the accept queue. The operating system's limit is used."},
+		{Name: "socket.receive.buffer.bytes", Type: IntSetting, Default: "102400", Min: -1, Doc: "SO_RCVBUF of a client's socket; -1 leaves it to the operating system."},
+		{Name: "socket.request.max.bytes", Type: IntSetting, Default: "104857600", Min: 1, Doc: "Largest Produce request."},
+		{Name: "socket.send.buffer.bytes", Type: IntSetting, Default: "102400", Min: -1, Doc: "SO_SNDBUF of a client's socket; -1 leaves it to the operating system."},
+	}
+}
+
+// logSettings are the defaults of topic settings and what runs the logs.
+func logSettings() []Setting {
+	return []Setting{
+		{Name: "compression.gzip.level", Type: IntSetting, Default: "-1", Min: -1, Max: 9, Update: Dynamic, Doc: "Default of the topic setting compression.gzip.level."},
+		{Name: "compression.lz4.level", Type: IntSetting, Default: "9", Min: 1, Max: 17, Update: Dynamic, Doc: "Default of the topic setting compression.lz4.level."},
+		{Name: "compression.type", Type: StringSetting, Default: "producer", Allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}, Update: Dynamic, Doc: "Default of the topic setting compression.type."},
+		{Name: "compression.zstd.level", Type: IntSetting, Default: "3", Min: -131072, Max: 22, Update: Dynamic, Doc: "Default of the topic setting compression.zstd.level."},
+		{Name: "log.cleaner.delete.retention.ms", Type: LongSetting, Default: "86400000", Update: Dynamic, Doc: "Default of the topic setting delete.retention.ms."},
+		{Name: "log.cleanup.policy", Type: ListSetting, Default: "delete", Allowed: []string{"compact", "delete"}, Update: Dynamic, Doc: "Default of the topic setting cleanup.policy."},
+		{Name: "log.flush.interval.messages", Type: LongSetting, Default: maxLong, Min: 1, Update: Dynamic, Doc: "Default of the topic setting flush.messages."},
+		{Name: "log.flush.interval.ms", Type: LongSetting, Null: true, Update: Dynamic, Doc: "Default of the topic setting flush.ms."},
+		{Name: "log.flush.offset.checkpoint.interval.ms", Type: IntSetting, Default: "60000", Min: 1, Doc: "Time between two writes of the recovery point."},
+		{Name: "log.index.interval.bytes", Type: IntSetting, Default: "4096", Update: Dynamic, Doc: "Default of the topic setting index.interval.bytes."},
+		{Name: "log.index.size.max.bytes", Type: IntSetting, Default: "10485760", Min: 4, Update: Dynamic, Doc: "Default of the topic setting segment.index.bytes."},
+		{Name: "log.local.retention.bytes", Type: LongSetting, Default: "-2", Min: -2, Update: Dynamic, Doc: "Default of the topic setting local.retention.bytes."},
+		{Name: "log.local.retention.ms", Type: LongSetting, Default: "-2", Min: -2, Update: Dynamic, Doc: "Default of the topic setting local.retention.ms."},
+		{Name: "log.message.timestamp.after.max.ms", Type: LongSetting, Default: "3600000", Update: Dynamic, Doc: "Default of the topic setting message.timestamp.after.max.ms."},
+		{Name: "log.message.timestamp.before.max.ms", Type: LongSetting, Default: maxLong, Update: Dynamic, Doc: "Default of the topic setting message.timestamp.before.max.ms."},
+		{Name: "log.message.timestamp.type", Type: StringSetting, Default: "CreateTime", Allowed: []string{"CreateTime", "LogAppendTime"}, Update: Dynamic, Doc: "Default of the topic setting message.timestamp.type."},
+		{Name: "log.retention.bytes", Type: LongSetting, Default: "-1", Min: -1, Update: Dynamic, Doc: "Default of the topic setting retention.bytes."},
+		{Name: "log.retention.check.interval.ms", Type: LongSetting, Default: "300000", Min: 1, Doc: "Time between two looks for segments to roll, expire or evict."},
+		{Name: "log.retention.hours", Type: IntSetting, Default: "168", Min: -1, Doc: "Default of the topic setting retention.ms, in hours."},
+		{Name: "log.retention.minutes", Type: IntSetting, Null: true, Min: -1, Doc: "Default of the topic setting retention.ms, in minutes; goes before log.retention.hours."},
+		{Name: "log.retention.ms", Type: LongSetting, Null: true, Min: -1, Update: Dynamic, Doc: "Default of the topic setting retention.ms; goes before log.retention.minutes."},
+		{Name: "log.roll.hours", Type: IntSetting, Default: "168", Min: 1, Doc: "Default of the topic setting segment.ms, in hours."},
+		{Name: "log.roll.ms", Type: LongSetting, Null: true, Min: 1, Update: Dynamic, Doc: "Default of the topic setting segment.ms; goes before log.roll.hours."},
+		{Name: "log.segment.bytes", Type: IntSetting, Default: "1073741824", Min: 1 << 20, Update: Dynamic, Doc: "Default of the topic setting segment.bytes."},
+		{Name: "message.max.bytes", Type: IntSetting, Default: "1048588", Update: Dynamic, Doc: "Default of the topic setting max.message.bytes."},
+		{Name: "min.insync.replicas", Type: IntSetting, Default: "1", Min: 1, Update: Dynamic, Doc: "Default of the topic setting min.insync.replicas."},
+		{Name: "producer.id.expiration.ms", Type: IntSetting, Default: "86400000", Min: 1, Doc: "How long an idle producer is remembered."},
+		{Name: "unclean.leader.election.enable", Type: BooleanSetting, Default: "false", Update: Dynamic, Doc: "Default of the topic setting unclean.leader.election.enable."},
+	}
+}
+
+func groupSettings() []Setting {
+	return []Setting{
+		{Name: "group.initial.rebalance.delay.ms", Type: IntSetting, Default: "3000", Doc: "How long a new group waits for more members before its first rebalance."},
+		{Name: "group.max.session.timeout.ms", Type: IntSetting, Default: "1800000", Doc: "Longest session timeout a member may ask for."},
+		{Name: "group.max.size", Type: IntSetting, Default: "2147483647", Min: 1, Doc: "Most members of one group."},
+		{Name: "group.min.session.timeout.ms", Type: IntSetting, Default: "6000", Doc: "Shortest session timeout a member may ask for."},
+		{Name: "offset.metadata.max.bytes", Type: IntSetting, Default: "4096", Doc: "Longest metadata string of a committed offset."},
+		{Name: "offsets.retention.check.interval.ms", Type: LongSetting, Default: "600000", Min: 1, Doc: "Time between two looks for expired committed offsets."},
+		{Name: "offsets.retention.minutes", Type: IntSetting, Default: "10080", Min: 1, Doc: "How long committed offsets outlive the last member of their group."},
+		{Name: "offsets.topic.num.partitions", Type: IntSetting, Default: "50", Min: 1, Doc: "Partitions of __consumer_offsets. Not to be changed once it exists."},
+		{Name: "offsets.topic.replication.factor", Type: IntSetting, Default: "3", Min: 1, Max: 32767, Doc: "Replicas of __consumer_offsets."},
+		{Name: "offsets.topic.segment.bytes", Type: IntSetting, Default: "104857600", Min: 1 << 20, Doc: "segment.bytes of __consumer_offsets."},
+	}
+}
+
+func strataSettings() []Setting {
+	return []Setting{
+		{Name: "remote.fetch.max.wait.ms", Type: IntSetting, Default: "500", Min: 1, Update: Dynamic, Doc: "Longest wait of a fetch for the bucket (KIP-1018)."},
+		{Name: "remote.list.offsets.request.timeout.ms", Type: LongSetting, Default: "30000", Min: 1, Doc: "Longest wait of a look-up by time for the bucket (KIP-1075)."},
+		{Name: "remote.log.manager.copier.thread.pool.size", Type: IntSetting, Default: "10", Min: 1, Max: 1000, Doc: "Uploads at one time."},
+		{Name: "remote.log.manager.task.interval.ms", Type: LongSetting, Default: "30000", Min: 1, Doc: "Time between two looks at all tiered partitions; a sealed segment is uploaded at once."},
+		{Name: "remote.log.reader.threads", Type: IntSetting, Default: "10", Min: 1, Max: 1000, Doc: "Reads from the bucket at one time."},
+		{Name: "strata.bootstrap.expect", Type: IntSetting, Default: "1", Min: 1, Max: 1, Doc: "Controllers that found a new cluster together."},
+		{Name: "strata.bucket.url", Type: StringSetting, Null: true, Doc: "Where sealed segments go: dir:///abs/path or s3://bucket/prefix?endpoint=http://host:port&region=NAME&path.style=true. Without it nothing is tiered."},
+		{Name: "strata.cache.bytes", Type: LongSetting, Default: "134217728", Min: 1 << 20, Doc: "Memory for chunks read from the bucket."},
+		{Name: "strata.cache.index.bytes", Type: LongSetting, Default: "33554432", Min: 1 << 20, Doc: "Memory for indexes and manifest pages read from the bucket."},
+		{Name: "strata.disk.reserve.bytes", Type: LongSetting, Default: "536870912", Doc: "Free disk space below which clients' produce is refused, so that the broker itself can go on."},
+		{Name: "strata.durability", Type: StringSetting, Default: "fsync", Allowed: []string{"fsync", "replicated"}, Doc: "What an acknowledgement rests on: fsync is stable storage, replicated is Kafka's page cache."},
+		{Name: "strata.file.handles", Type: IntSetting, Default: "4096", Min: 64, Doc: "Log files kept open at one time."},
+		{Name: "strata.frame.idle.ms", Type: IntSetting, Default: "30000", Min: 1, Doc: "Time within which a request must arrive whole once it has begun."},
+		{Name: "strata.frame.max.bytes", Type: IntSetting, Default: "1048576", Min: 1024, Doc: "Largest request other than Produce."},
+		{Name: "strata.http.listen", Type: StringSetting, Default: "127.0.0.1:9644", Doc: "Address of /metrics, /healthz and /readyz; empty for none."},
+		{Name: "strata.remote.storage.enable", Type: BooleanSetting, Null: true, Doc: "Default of the topic setting remote.storage.enable; unset means true where a bucket is set."},
+		{Name: "strata.request.memory.bytes", Type: LongSetting, Default: "268435456", Min: 1 << 20, Doc: "Memory for requests being read or served, all connections together."},
+		{Name: "strata.segment.min.bytes", Type: IntSetting, Default: "1048576", Doc: "Default of the topic setting strata.segment.min.bytes."},
+		{Name: "strata.sweep.grace.ms", Type: LongSetting, Default: "3600000", Min: 100, Doc: "How long an object that nothing names is left alone, so that readers of an old manifest finish."},
+		{Name: "strata.sweep.interval.ms", Type: LongSetting, Default: "900000", Min: 100, Doc: "Time between two rounds of the sweeper; rounds are at least a grace apart."},
+		{Name: "strata.upload.timeout.ms", Type: LongSetting, Default: "60000", Min: 100, Doc: "Deadline of one upload, on top of the time its size needs at 1 MiB/s."},
+	}
+}

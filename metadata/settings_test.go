@@ -1,0 +1,134 @@
+package metadata_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stratabroker/strata/metadata"
+)
+
+func static(t *testing.T, pairs ...string) *metadata.Static {
+	t.Helper()
+	layer := map[string]string{"node.id": "1"}
+	for i := 0; i < len(pairs); i += 2 {
+		layer[pairs[i]] = pairs[i+1]
+	}
+	s, _, err := metadata.NewStatic(layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestTablesAreInOrderAndTheirDefaultsAreAllowed(t *testing.T) {
+	tables := map[string][]metadata.Setting{"topic": metadata.TopicSettings(), "broker": metadata.BrokerSettings()}
+	for table, settings := range tables {
+		seen := map[string]bool{}
+		for _, s := range settings {
+			if seen[s.Name] || s.Doc == "" {
+				t.Errorf("%s %s: listed twice or without a doc", table, s.Name)
+			}
+			seen[s.Name] = true
+			if !s.Null {
+				if err := s.Check(s.Default); err != nil {
+					t.Errorf("%s: default is refused: %v", table, err)
+				}
+			}
+			for _, synonym := range s.Synonyms {
+				if _, ok := metadata.BrokerSetting(synonym); !ok {
+					t.Errorf("%s: synonym %s is not a broker setting", s.Name, synonym)
+				}
+			}
+		}
+	}
+	topic := metadata.TopicSettings()
+	if !slices.IsSortedFunc(topic, func(a, b metadata.Setting) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Error("topic settings are not in the order of names")
+	}
+}
+
+func TestTopicSettingTakesTheStrongestSource(t *testing.T) {
+	img := metadata.EmptyImage()
+	for name, tc := range map[string]struct {
+		pairs []string
+		want  int64
+	}{
+		"default":                 {nil, 604800000},
+		"hours":                   {[]string{"log.retention.hours", "2"}, 7200000},
+		"minutes go before hours": {[]string{"log.retention.hours", "2", "log.retention.minutes", "3"}, 180000},
+		"ms goes before all":      {[]string{"log.retention.ms", "5", "log.retention.minutes", "3"}, 5},
+		"unlimited hours":         {[]string{"log.retention.hours", "-1"}, -1},
+	} {
+		if got := static(t, tc.pairs...).Topic(img, "x").RetentionMs; got != tc.want {
+			t.Errorf("%s: retention.ms is %d, want %d", name, got, tc.want)
+		}
+	}
+}
+
+func TestTopicsAreTieredWhereABucketIsSet(t *testing.T) {
+	img := metadata.EmptyImage()
+	if static(t).Topic(img, "x").RemoteStorage {
+		t.Error("tiered without a bucket")
+	}
+	if !static(t, "strata.bucket.url", "dir:///b").Topic(img, "x").RemoteStorage {
+		t.Error("not tiered with a bucket")
+	}
+	if static(t, "strata.bucket.url", "dir:///b", "strata.remote.storage.enable", "false").Topic(img, "x").RemoteStorage {
+		t.Error("tiered against strata.remote.storage.enable=false")
+	}
+}
+
+func TestBadSettingsAreRefusedWithNameValueAndRange(t *testing.T) {
+	for name, tc := range map[string]struct{ key, value string }{
+		"unknown": {"log.retention.hour", "1"},
+		"range":   {"num.partitions", "0"},
+		"word":    {"strata.durability", "maybe"},
+		"bool":    {"auto.create.topics.enable", "yes"},
+		"list":    {"process.roles", "broker,king"},
+	} {
+		_, _, err := metadata.NewStatic(map[string]string{tc.key: tc.value})
+		if err == nil || !strings.Contains(err.Error(), tc.key) || !strings.Contains(err.Error(), tc.value) {
+			t.Errorf("%s: error %v does not name %s and %s", name, err, tc.key, tc.value)
+		}
+	}
+}
+
+func TestKafkaSettingsNotHonouredAreAcceptedAndNamed(t *testing.T) {
+	_, ignored, err := metadata.NewStatic(map[string]string{"num.io.threads": "8", "node.id": "1"})
+	if err != nil || !slices.Equal(ignored, []string{"num.io.threads"}) {
+		t.Fatalf("ignored %v, error %v", ignored, err)
+	}
+}
+
+func TestPropertiesAndEnvironment(t *testing.T) {
+	got, err := metadata.ReadProperties(strings.NewReader("# c\n! d\n node.id = 7\nlisteners=PLAINTEXT://a:1,\\\n  X://b:2\nk: v\n"))
+	if err != nil || got["node.id"] != "7" || got["listeners"] != "PLAINTEXT://a:1,X://b:2" || got["k"] != "v" {
+		t.Fatalf("%v %v", got, err)
+	}
+	env, err := metadata.Environment([]string{"STRATA_NODE_ID=3", "STRATA_BUCKET_URL=dir:///x", "HOME=/"})
+	if err != nil || env["node.id"] != "3" || env["strata.bucket.url"] != "dir:///x" || len(env) != 2 {
+		t.Fatalf("%v %v", env, err)
+	}
+	if _, err := metadata.Environment([]string{"STRATA_NODE_IDD=3"}); err == nil {
+		t.Fatal("a variable that names nothing was accepted")
+	}
+}
+
+func TestLocalRetentionStaysWithinRetention(t *testing.T) {
+	s, img := static(t, "strata.bucket.url", "dir:///b"), metadata.EmptyImage()
+	for _, overrides := range []map[string]string{
+		{"retention.ms": "1000", "local.retention.ms": "2000"},
+		{"retention.ms": "1000", "local.retention.ms": "-1"},
+		{"retention.bytes": "1000", "local.retention.bytes": "2000"},
+		{"segment.bytes": "12"},
+		{"no.such": "1"},
+	} {
+		if s.CheckTopicConfig(img, nil, overrides) == nil {
+			t.Errorf("%v was accepted", overrides)
+		}
+	}
+	if err := s.CheckTopicConfig(img, nil, map[string]string{"retention.ms": "-1", "local.retention.bytes": "1"}); err != nil {
+		t.Error(err)
+	}
+}

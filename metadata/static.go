@@ -1,0 +1,145 @@
+package metadata
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Static is the broker's configuration as it stood at start: file, then
+// environment, then flags. It is immutable.
+type Static struct {
+	values map[string]string // explicit ones only
+}
+
+// ReadProperties reads a Java properties file: key=value or key: value lines,
+// # and ! comments, a backslash at the end of a line continues it.
+func ReadProperties(r io.Reader) (map[string]string, error) {
+	out := map[string]string{}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	var pending string
+	for number := 1; lines.Scan(); number++ {
+		line := pending + strings.TrimLeft(lines.Text(), " \t\f")
+		if pending == "" && (line == "" || line[0] == '#' || line[0] == '!') {
+			continue
+		}
+		if strings.HasSuffix(line, `\`) && !strings.HasSuffix(line, `\\`) {
+			pending = strings.TrimSuffix(line, `\`)
+			continue
+		}
+		pending = ""
+		at := strings.IndexAny(line, "=:")
+		if at < 1 {
+			return nil, fmt.Errorf("line %d: want key=value, found %q", number, line)
+		}
+		out[strings.TrimSpace(line[:at])] = strings.ReplaceAll(strings.TrimSpace(line[at+1:]), `\\`, `\`)
+	}
+	return out, lines.Err()
+}
+
+// Environment picks the settings out of environment variables: STRATA_NODE_ID
+// is node.id and STRATA_BUCKET_URL is strata.bucket.url. A variable that names
+// no setting is an error that says so.
+func Environment(environ []string) (map[string]string, error) {
+	names := map[string]string{}
+	for _, s := range BrokerSettings() {
+		names["STRATA_"+strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(s.Name, "strata."), ".", "_"))] = s.Name
+	}
+	for _, name := range ignoredBrokerSettings() {
+		names["STRATA_"+strings.ToUpper(strings.ReplaceAll(name, ".", "_"))] = name
+	}
+	out := map[string]string{}
+	for _, pair := range environ {
+		variable, value, _ := strings.Cut(pair, "=")
+		if !strings.HasPrefix(variable, "STRATA_") || strings.HasPrefix(variable, "STRATA_TEST_") {
+			continue
+		}
+		name, ok := names[variable]
+		if !ok {
+			return nil, fmt.Errorf("environment variable %s names no setting: want STRATA_ and a setting's name in upper case with _ for .", variable)
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
+// NewStatic checks the settings, later layers overriding earlier ones. It
+// fails at the first unknown name or bad value, naming it and what is allowed;
+// ignored lists the names that are accepted and have no effect.
+func NewStatic(layers ...map[string]string) (s *Static, ignored []string, err error) {
+	s = &Static{values: map[string]string{}}
+	for _, layer := range layers {
+		for name, value := range layer {
+			s.values[name] = value
+		}
+	}
+	names := make([]string, 0, len(s.values))
+	for name := range s.values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		setting, ok := BrokerSetting(name)
+		if !ok {
+			return nil, nil, fmt.Errorf("unknown setting %s=%s: not a setting of Kafka 4.3 or strata%s", name, s.values[name], didYouMean(name))
+		}
+		if setting.Ignored {
+			ignored = append(ignored, name)
+			continue
+		}
+		if err := setting.Check(s.values[name]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return s, ignored, nil
+}
+
+// didYouMean suggests a setting whose name has the same letters but for a few at the end.
+func didYouMean(name string) string {
+	for _, s := range BrokerSettings() {
+		if n := min(len(s.Name), len(name)) * 3 / 4; len(name)-len(s.Name) < 4 && len(s.Name)-len(name) < 4 && s.Name[:n] == name[:n] {
+			return "; did you mean " + s.Name + "?"
+		}
+	}
+	return ""
+}
+
+// Lookup gives a setting's explicit value; ok is false where only the default holds.
+func (s *Static) Lookup(name string) (value string, ok bool) {
+	value, ok = s.values[name]
+	return strings.TrimSpace(value), ok
+}
+
+// String gives a setting's value or its default ("" for null). It panics on a name that is not in the table.
+func (s *Static) String(name string) string {
+	if v, ok := s.Lookup(name); ok {
+		return v
+	}
+	setting, ok := BrokerSetting(name)
+	if !ok {
+		panic("no such setting: " + name)
+	}
+	return setting.Default
+}
+
+// Int gives a whole number; null is 0.
+func (s *Static) Int(name string) int64 {
+	n, _ := strconv.ParseInt(s.String(name), 10, 64)
+	return n
+}
+
+// Bool gives a boolean; null is false.
+func (s *Static) Bool(name string) bool { return strings.EqualFold(s.String(name), "true") }
+
+// List gives the members of a list.
+func (s *Static) List(name string) []string { return SplitList(s.String(name)) }
+
+// Millis gives a duration out of a setting in milliseconds.
+func (s *Static) Millis(name string) time.Duration {
+	return time.Duration(s.Int(name)) * time.Millisecond
+}
