@@ -1,0 +1,260 @@
+// Package dir is a Store in a folder of a file system: one file an object,
+// named by its key. Several processes of one machine may use a folder at once.
+//
+// Names that begin with "~" cannot be keys and are the driver's own: "~put-..."
+// is an object being written (its writer holds a flock on it), "~lock" in the
+// root is flocked while a PutIf compares and renames.
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/stratabroker/strata/tiering/object"
+)
+
+// Store keeps objects as files below a root folder. Its version of an object is
+// a hash of the content, as S3's ETag is.
+type Store struct {
+	root string
+	// turn is held around PutIf: between goroutines of this store a channel, which
+	// a context can leave; between processes the lock file.
+	turn   chan struct{}
+	rooted atomic.Bool // the root is there, durably
+}
+
+var _ object.Store = (*Store)(nil)
+
+// New makes a store of the folder root, an absolute path. The folder is made by
+// the first write; one that exists must be a readable folder.
+func New(root string) (*Store, error) {
+	if !filepath.IsAbs(root) {
+		return nil, fmt.Errorf("bucket folder %q: the path must be absolute", root)
+	}
+	root = filepath.Clean(root)
+	f, err := os.Open(root)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("bucket folder: %w", err)
+	default:
+		defer f.Close()
+		if info, err := f.Stat(); err != nil {
+			return nil, fmt.Errorf("bucket folder: %w", err)
+		} else if !info.IsDir() {
+			return nil, fmt.Errorf("bucket folder %s: not a folder", root)
+		}
+	}
+	return &Store{root: root, turn: make(chan struct{}, 1)}, nil
+}
+
+func (s *Store) path(key string) string {
+	return filepath.Join(s.root, filepath.FromSlash(key))
+}
+
+// Put implements object.Store. The file, its name and the names of its folders
+// are on stable storage when it returns nil.
+func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, size int64) error {
+	if err := object.CheckPut(key, size); err != nil {
+		return err
+	}
+	r, err := object.Rewind(body, size)
+	if err != nil {
+		return fmt.Errorf("put %s: %w", key, err)
+	}
+	temp, err := s.write(ctx, key, r)
+	if err != nil {
+		return fmt.Errorf("put %s: %w", key, err)
+	}
+	defer temp.discard()
+	if err := s.publish(key, temp); err != nil {
+		return fmt.Errorf("put %s: %w", key, err)
+	}
+	return nil
+}
+
+// publish gives a synced temporary file its name and makes the name durable.
+func (s *Store) publish(key string, temp *temporary) error {
+	path := s.path(key)
+	// Rename would tell a folder in the way by different errors.
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("%w: it is the folder of other objects", object.ErrInvalidKey)
+	}
+	if err := os.Rename(temp.path, path); err != nil {
+		return err
+	}
+	return s.syncUp(filepath.Dir(path))
+}
+
+// syncUp makes the entries of folder and of all folders above it durable, up to
+// the root. Also of those this call did not make: who made them may not have
+// synced them yet. A folder without changes syncs in microseconds.
+func (s *Store) syncUp(folder string) error {
+	for ; within(s.root, folder); folder = filepath.Dir(folder) {
+		if err := syncFolder(folder); err != nil {
+			return err
+		}
+	}
+	return syncFolder(s.root)
+}
+
+// makeRoot makes the root and all on the way to it, durably. Once a process is
+// enough: nothing here removes it.
+func (s *Store) makeRoot() error {
+	if s.rooted.Load() {
+		return nil
+	}
+	if err := os.MkdirAll(s.root, 0o777); err != nil {
+		return err
+	}
+	for folder := s.root; folder != filepath.Dir(folder); {
+		folder = filepath.Dir(folder)
+		// One that may not be opened was not made above, but by who owns it.
+		if err := syncFolder(folder); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	s.rooted.Store(true)
+	return nil
+}
+
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// Get implements object.Store.
+func (s *Store) Get(ctx context.Context, key string, offset, length int64) ([]byte, error) {
+	f, size, err := s.open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := object.CheckRange(key, offset, length, size); err != nil {
+		return nil, err
+	}
+	b := make([]byte, length)
+	if _, err := f.ReadAt(b, offset); err != nil {
+		return nil, fmt.Errorf("get %s: %w", key, err)
+	}
+	return b, nil
+}
+
+// GetAll implements object.Store.
+func (s *Store) GetAll(ctx context.Context, key string, limit int64) ([]byte, string, error) {
+	f, size, err := s.open(ctx, key)
+	if err != nil {
+		return nil, "", err
+	}
+	defer f.Close()
+	if size > limit {
+		return nil, "", fmt.Errorf("%w: %s has %d bytes, the limit is %d", object.ErrRange, key, size, limit)
+	}
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return nil, "", fmt.Errorf("get %s: %w", key, err)
+	}
+	return b, version(b), nil
+}
+
+func (s *Store) open(ctx context.Context, key string) (*os.File, int64, error) {
+	if err := object.CheckKey(key); err != nil {
+		return nil, 0, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, 0, fmt.Errorf("get %s: %w", key, err)
+	}
+	f, err := os.Open(s.path(key))
+	if missing(err) {
+		return nil, 0, fmt.Errorf("get %s: %w", key, object.ErrNotFound)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("get %s: %w", key, err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = object.ErrNotFound // the folder of other objects
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, fmt.Errorf("get %s: %w", key, err)
+	}
+	return f, info.Size(), nil
+}
+
+// missing tells whether err says that a file, or a folder on the way to it, is not there.
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// Delete implements object.Store. Folders that become empty go too. What is
+// gone stays gone after a power cut.
+func (s *Store) Delete(ctx context.Context, keys []string) error {
+	for _, key := range keys {
+		if err := object.CheckKey(key); err != nil {
+			return err
+		}
+	}
+	touched := map[string]bool{}
+	for _, key := range keys {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("delete %s: %w", key, err)
+		}
+		path := s.path(key)
+		// Not os.Remove, which removes an empty folder of that name too.
+		err := syscall.Unlink(path)
+		switch {
+		case err == nil:
+			touched[filepath.Dir(path)] = true
+		case missing(err), errors.Is(err, syscall.EISDIR):
+		default:
+			return fmt.Errorf("delete %s: %w", key, err)
+		}
+	}
+	for folder := range touched {
+		if err := s.settle(folder); err != nil {
+			return fmt.Errorf("delete: %w", err)
+		}
+	}
+	return nil
+}
+
+// settle makes removals from folder durable, and removes it and those above it
+// where they are empty now.
+func (s *Store) settle(folder string) error {
+	for ; within(s.root, folder); folder = filepath.Dir(folder) {
+		// The kernel refuses to remove a folder that holds anything, a temporary
+		// file of a running Put included; a Put that loses its folder before it has
+		// that file makes the folder again.
+		err := syscall.Rmdir(folder)
+		if err != nil && !missing(err) {
+			break
+		}
+	}
+	for {
+		err := syncFolder(folder)
+		if err == nil || !within(s.root, folder) || !missing(err) {
+			return err
+		}
+		folder = filepath.Dir(folder) // another Delete has removed it meanwhile
+	}
+}
+
+func within(root, folder string) bool {
+	return strings.HasPrefix(folder, root) && folder != root
+}
+
+// Close implements object.Store.
+func (s *Store) Close() error { return nil }
