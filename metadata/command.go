@@ -33,6 +33,11 @@ var (
 	ErrStaleGeneration    = errors.New("OWNER generation is not above the current one")
 	ErrInvalidCommand     = errors.New("command is malformed")
 	ErrUnsupportedVersion = errors.New("broker cannot apply the finalised strata.version")
+	ErrUnknownCommand     = errors.New("this binary does not know the kind of command") // whoever meets it in the log must stop
+	ErrUnknownDirectory   = errors.New("broker has no such log directory")
+	ErrAllReplicasFenced  = errors.New("every replica of the assignment is fenced")
+	ErrIneligibleReplica  = errors.New("replica may not join the ISR: it is fenced, unknown or not assigned")
+	ErrReplicationFactor  = errors.New("replication factor is larger than the number of unfenced brokers, or not positive")
 )
 
 // Result is what Apply says to the proposer of a command that was accepted.
