@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"fmt"
+	"unsafe"
 )
 
 // ProduceRequest is a decoded Produce request. Only Records alias the body.
@@ -42,51 +43,76 @@ func DecodeProduce(version int16, body []byte) (*ProduceRequest, error) {
 	if api, _ := LookupAPI(KeyProduce); !api.Serves(version) {
 		return nil, fmt.Errorf("%w: Produce version %d", ErrNotServed, version)
 	}
-	d := produceDecoder{reader: reader{b: body}, compact: version >= 9, ids: version >= 13}
-	topics, partitions, structure := d.measure()
-	switch {
-	case d.bad:
-		return nil, fmt.Errorf("%w: Produce version %d of %d bytes", ErrMalformed, version, len(body))
-	case structure > MaxProduceStructure:
-		return nil, fmt.Errorf("%w: Produce with %d bytes besides records, at most %d are taken",
-			ErrMalformed, structure, MaxProduceStructure)
+	d := newProduceDecoder(version, body)
+	topics, partitions, err := d.measure()
+	if err != nil {
+		return nil, err
 	}
 	d.reader = reader{b: body}
 	return d.decode(topics, partitions), nil
 }
 
+// checkProduce is CheckBody for Produce.
+func checkProduce(version int16, body []byte) (cost int, err error) {
+	d := newProduceDecoder(version, body)
+	topics, partitions, err := d.measure()
+	if err != nil {
+		return 0, err
+	}
+	return d.structure + topics*(topicSize+8) + partitions*partitionSize + DecodeOverhead, nil
+}
+
+// What an element takes in memory once decoded.
+const (
+	topicSize     = int(unsafe.Sizeof(ProduceTopic{}))
+	partitionSize = int(unsafe.Sizeof(ProducePartition{}))
+)
+
 // produceDecoder walks a body twice: to measure, then to decode what is known
 // to be well formed.
 type produceDecoder struct {
 	reader
+	version      int16
 	compact, ids bool
+	structure    int // bytes that are not records
 }
 
-// measure counts topics, partitions and the bytes that are not records.
-func (d *produceDecoder) measure() (topics, partitions, structure int) {
-	structure = len(d.b)
+func newProduceDecoder(version int16, body []byte) produceDecoder {
+	return produceDecoder{
+		reader: reader{b: body}, version: version, compact: version >= 9, ids: version >= 13,
+		structure: len(body),
+	}
+}
+
+// measure counts topics and partitions and refuses what decode must not meet.
+func (d *produceDecoder) measure() (topics, partitions int, err error) {
+	size := len(d.b)
 	d.nullableString(d.compact)
 	d.span(2 + 4)
 	topics = d.elements(d.leastTopic())
 	for range topics {
-		d.topic()
+		d.skipTopic()
 		n := d.elements(d.leastPartition())
 		partitions += n
-		for range n {
+		for i := 0; i < n && !d.bad; i++ {
 			d.int32()
-			structure -= len(d.nullableBytes(d.compact))
+			d.structure -= len(d.nullableBytes(d.compact))
 			d.skipTags()
 		}
 		d.skipTags()
 		if d.bad {
-			return 0, 0, 0
+			break
 		}
 	}
 	d.skipTags()
-	if len(d.b) > 0 {
-		d.fail()
+	switch {
+	case d.bad:
+		return 0, 0, fmt.Errorf("%w: Produce version %d of %d bytes", ErrMalformed, d.version, size)
+	case d.structure > MaxProduceStructure:
+		return 0, 0, fmt.Errorf("%w: Produce with %d bytes besides records, at most %d are taken",
+			ErrMalformed, d.structure, MaxProduceStructure)
 	}
-	return topics, partitions, structure
+	return topics, partitions, nil
 }
 
 func (d *produceDecoder) decode(topics, partitions int) *ProduceRequest {
@@ -130,6 +156,14 @@ func (d *produceDecoder) topic() (name string, id TopicID) {
 	return string(d.string(d.compact)), id
 }
 
+func (d *produceDecoder) skipTopic() {
+	if d.ids {
+		d.span(len(TopicID{}))
+		return
+	}
+	d.string(d.compact)
+}
+
 func (d *produceDecoder) skipTags() {
 	if d.compact {
 		d.tags()
@@ -153,4 +187,3 @@ func (d *produceDecoder) leastPartition() int {
 	}
 	return 4 + 4
 }
-

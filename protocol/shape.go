@@ -1,0 +1,175 @@
+package protocol
+
+import "fmt"
+
+// CheckBody walks a request body of a served API and version and tells how
+// many bytes of memory decoding it takes (an upper bound, records excepted).
+// It must come before kmsg's decoder, which believes an element count up to the
+// bytes left and a count of tagged fields without any bound (four billion
+// rounds for five bytes). What passes here decodes without error; errors wrap
+// ErrMalformed. Cost is at most MaxDecodeFactor times the body plus
+// DecodeOverhead; a denser body is refused as malformed. Bytes after the body
+// are let be, as Kafka does.
+func CheckBody(h RequestHeader, body []byte) (cost int, err error) {
+	api, ok := LookupAPI(h.Key)
+	if !ok || !api.Serves(h.Version) {
+		return 0, fmt.Errorf("%w: API key %d version %d", ErrNotServed, h.Key, h.Version)
+	}
+	if h.Key == KeyProduce {
+		return checkProduce(h.Version, body)
+	}
+	w := walker{reader: reader{b: body}, version: h.Version, flexible: api.IsFlexible(h.Version)}
+	w.fields(shapeOf(h.Key))
+	w.tagged()
+	switch {
+	case w.bad:
+		return 0, fmt.Errorf("%w: %s version %d of %d bytes", ErrMalformed, api.Name, h.Version, len(body))
+	case w.cost > MaxDecodeFactor*len(body)+DecodeOverhead:
+		return 0, fmt.Errorf("%w: %s version %d of %d bytes would take %d bytes of memory",
+			ErrMalformed, api.Name, h.Version, len(body), w.cost)
+	}
+	return w.cost + DecodeOverhead, nil
+}
+
+// Bounds of what decoding a body may take in memory.
+const (
+	MaxDecodeFactor = 40   // bytes of memory for each byte of body
+	DecodeOverhead  = 1024 // the request struct itself
+)
+
+// What a run of tagged fields takes in memory: kmsg keeps unknown ones in a map.
+const (
+	tagMapCost = 512
+	tagCost    = 192
+)
+
+type kind uint8
+
+const (
+	kindFixed kind = iota // a number, boolean or UUID of size bytes
+	kindString
+	kindBytes
+	kindList  // of structs; an element takes size bytes of memory
+	kindPlain // a list of one primitive, without tagged fields
+)
+
+// field is one field of a request, on the wire in versions from since to until.
+type field struct {
+	kind         kind
+	size         int
+	since, until int16
+	nullable     bool
+	fields       []field
+}
+
+const lastVersion int16 = 1<<15 - 1
+
+func fixed(size int) field { return field{kind: kindFixed, size: size, until: lastVersion} }
+func text() field          { return field{kind: kindString, until: lastVersion} }
+func nullText() field      { return field{kind: kindString, nullable: true, until: lastVersion} }
+func blob() field          { return field{kind: kindBytes, until: lastVersion} }
+func list(size int, f ...field) field {
+	return field{kind: kindList, size: size, fields: f, until: lastVersion}
+}
+func plain(size int, f field) field {
+	return field{kind: kindPlain, size: size, fields: []field{f}, until: lastVersion}
+}
+func null(f field) field               { f.nullable = true; return f }
+func since(v int16, f field) field     { f.since = v; return f }
+func until(v int16, f field) field     { f.until = v; return f }
+func within(a, b int16, f field) field { f.since, f.until = a, b; return f }
+
+// walker follows a shape over a body.
+type walker struct {
+	reader
+	version  int16
+	flexible bool
+	cost     int
+}
+
+func (w *walker) fields(fields []field) {
+	for i := range fields {
+		f := &fields[i]
+		if w.version < f.since || w.version > f.until {
+			continue
+		}
+		w.field(f)
+		if w.bad {
+			return
+		}
+	}
+}
+
+func (w *walker) field(f *field) {
+	switch f.kind {
+	case kindFixed:
+		w.span(f.size)
+	case kindString:
+		// A string takes its bytes, rounded up by the allocator; a nullable one
+		// its header too.
+		if f.nullable {
+			w.cost += len(w.nullableString(w.flexible)) + 32
+		} else {
+			w.cost += len(w.string(w.flexible)) + 8
+		}
+	case kindBytes:
+		w.span(w.length(w.flexible, false))
+	case kindList, kindPlain:
+		w.list(f)
+	}
+}
+
+func (w *walker) list(f *field) {
+	n := w.count(w.flexible, w.least(f))
+	if n < 0 {
+		if !f.nullable {
+			w.fail()
+		}
+		return
+	}
+	w.cost += n*f.size + f.size // the allocator rounds up by less than an element or an eighth
+	w.cost += n * f.size / 8
+	for range n {
+		w.fields(f.fields)
+		if f.kind == kindList {
+			w.tagged()
+		}
+		if w.bad {
+			return
+		}
+	}
+}
+
+// tagged skips the tagged fields at the end of a struct. Known and unknown ones
+// count alike; none of those known to kmsg holds an array.
+func (w *walker) tagged() {
+	if !w.flexible {
+		return
+	}
+	if n := w.tags(); n > 0 {
+		w.cost += tagMapCost + n*tagCost
+	}
+}
+
+// least is the fewest bytes that an element of a list can take.
+func (w *walker) least(f *field) int {
+	n := 0
+	for i := range f.fields {
+		e := &f.fields[i]
+		switch {
+		case w.version < e.since || w.version > e.until:
+		case e.kind == kindFixed:
+			n += e.size
+		case w.flexible:
+			n++
+		case e.kind == kindString:
+			n += 2
+		default:
+			n += 4
+		}
+	}
+	if f.kind == kindList && w.flexible {
+		n++
+	}
+	return max(n, 1)
+}
