@@ -133,10 +133,8 @@ func (o osFile) call(op string, do func(fd int) error) error {
 	if err != nil {
 		return err
 	}
-	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = retry(func() error { return do(int(fd)) }) }); err != nil {
-		return err
-	}
+	failed := fs.ErrClosed // the only reason why Control does not run it
+	_ = raw.Control(func(fd uintptr) { failed = retry(func() error { return do(int(fd)) }) })
 	if failed != nil {
 		return &fs.PathError{Op: op, Path: o.f.Name(), Err: failed}
 	}
