@@ -1,13 +1,17 @@
 // Package log is the segmented local log of one partition: append, commit,
 // read, roll, recover, retain. It knows offsets, epochs and producers; it does not
-// know topics' settings, replicas, metadata or buckets. Package broker/replica owns each Log.
+// know topics' settings, replicas, metadata or buckets. Package broker/replica owns
+// each Log; the composition root owns the Dir. README.md shows the files and bytes.
 package log
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
+	"github.com/stratabroker/strata/broker/vfs"
 	"github.com/stratabroker/strata/protocol"
 )
 
@@ -15,25 +19,133 @@ import (
 var (
 	ErrOffsetOutOfRange = errors.New("offset is not in this log")
 	ErrOffline          = errors.New("log is offline")          // after corruption or a failed write that could not be undone
-	ErrCorrupt          = errors.New("log is corrupt")          // wraps the exact offsets and file
+	ErrCorrupt          = errors.New("log is corrupt")          // wrapped by CorruptError
 	ErrDiskReserve      = errors.New("disk reserve is reached") // D7: client appends are refused
 	ErrClosed           = errors.New("log is closed")
 )
 
+// CorruptError says which part of a log cannot be what was written. Nothing was
+// cut. It is ErrCorrupt for errors.Is.
+type CorruptError struct {
+	File     string
+	Position int64           // of the first bad byte range in File
+	From     protocol.Offset // first offset that cannot be read
+	To       protocol.Offset // first offset after it that can be, or NoOffset
+	Reason   string
+}
+
+// Error implements error.
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("log is corrupt: %s at byte %d, offsets from %d to %d: %s", e.File, e.Position, e.From, e.To, e.Reason)
+}
+
+// Unwrap makes it ErrCorrupt.
+func (e *CorruptError) Unwrap() error { return ErrCorrupt }
+
+// DirConfig is what a log directory is opened with.
+type DirConfig struct {
+	FS   vfs.FS
+	Path string // must exist; the caller holds its lock (vfs.Lock)
+	// MaxOpenFiles bounds the cached file handles. Those in use or not yet
+	// synced count, and may for a time exceed it.
+	MaxOpenFiles int
+	DiskReserve  int64 // strata.disk.reserve.bytes
+	// Fsync is strata.durability=fsync. Without it the durable offset follows the
+	// log end at once; seals are synced all the same.
+	Fsync bool
+	// BootID names the running boot of the machine; empty means unknown, and
+	// then every start counts as one after a reboot.
+	BootID string
+	Now    func() time.Time
+	Logger *slog.Logger
+	// OnFatal is called after a failed sync, on the goroutine that met it. It must
+	// end the process: a retry may falsely succeed (DESIGN D3). nil panics.
+	OnFatal func(error)
+}
+
 // Config is what one partition's topic settings mean to its log. It may be
-// changed while the log is open.
+// changed while the log is open. A size or time of 0 means no limit, but for
+// SegmentMinBytes.
 type Config struct {
 	SegmentBytes       int64         // segment.bytes
 	SegmentMinBytes    int64         // strata.segment.min.bytes
 	SegmentAge         time.Duration // segment.ms
 	IndexIntervalBytes int64         // index.interval.bytes
 	IndexMaxBytes      int64         // segment.index.bytes
-	FlushMessages      int64         // flush.messages
-	FlushInterval      time.Duration // flush.ms
+	FlushMessages      int64         // flush.messages, in replicated mode
+	FlushInterval      time.Duration // flush.ms, in replicated mode
 	ProducerExpiry     time.Duration // producer.id.expiration.ms
 }
 
-// AppendInfo says what an append did.
+// Init is what is known of a log from elsewhere: the image, or the segment
+// object below its start.
+type Init struct {
+	// Start is where the log begins if it has no files yet.
+	Start protocol.Offset
+	// Epochs is the lineage below Start.
+	Epochs []protocol.EpochStart
+	// Producers is the producer state at Start, as producer.State.Encode gives it; nil means none.
+	Producers []byte
+	// Rebuild gives the producer state at an offset from the object below. It is
+	// asked when the log's own first snapshot is missing; nil means that there is no such object.
+	Rebuild func(at protocol.Offset) ([]byte, error)
+}
+
+// Events are called by the log, never under its lock, from goroutines of the
+// committer or the appender's. They must not block.
+type Events struct {
+	// Durable says that all below the offset is durable, directory entries
+	// included. Calls may come out of order: the greatest counts.
+	Durable func(protocol.Offset)
+	// Sealed says that a sealed segment has been synced.
+	Sealed func()
+}
+
+// Recovery says what opening a log found and did.
+type Recovery struct {
+	Existed       bool            // there was a directory
+	Clean         bool            // the last stop was clean, nothing was scanned
+	HighWatermark protocol.Offset // hint of the last checkpoint; 0 when there is none
+	ScannedBytes  int64
+	// Torn: an append that was never acknowledged was cut off the end, in the
+	// same boot of the machine.
+	Torn bool
+	// Unclean: after a reboot the log was cut at a bad batch; [CutFrom, CutTo) is
+	// what may be lost. CutTo is the greatest end that is known of, at least CutFrom.
+	Unclean        bool
+	CutFrom, CutTo protocol.Offset
+	CutBytes       int64
+	// ProducersUnknownBelow is set above 0 where no producer state for the log's
+	// start was to be had: producers whose last batch is below are not known.
+	ProducersUnknownBelow protocol.Offset
+}
+
+// Found is a partition's directory.
+type Found struct {
+	Name      string // of the directory
+	Topic     string
+	Partition int32
+	ID        protocol.TopicID // zero when partition.metadata is missing or torn
+}
+
+// AppendOptions says how batches come into the log.
+type AppendOptions struct {
+	// LogAppendTime stamps the batches with Now (message.timestamp.type).
+	LogAppendTime bool
+	// Now is wall-clock time.
+	Now protocol.Timestamp
+	// Client: the batches come from a producer. Sequences are checked (KIP-98),
+	// and below the disk reserve the append is refused.
+	Client bool
+	// Coordinator: the batches come from a group or transaction coordinator of this broker.
+	Coordinator bool
+	// Follower: the batches have their offsets and epochs from a leader. The
+	// first must not lie below the log end; gaps are kept.
+	Follower bool
+}
+
+// AppendInfo says what an append did. The records are durable once the durable
+// offset has reached Next.
 type AppendInfo struct {
 	First      protocol.Offset    // offset of the first record; of a duplicate, the original's
 	Next       protocol.Offset    // the LEO after the append; of a duplicate, the original's next offset
@@ -41,12 +153,22 @@ type AppendInfo struct {
 	Duplicate  bool
 }
 
+// TimedOffset is a record found by time.
+type TimedOffset struct {
+	Offset    protocol.Offset
+	Timestamp protocol.Timestamp
+	Epoch     protocol.Epoch
+}
+
 // SegmentRange is a run of whole batches of one sealed segment.
 type SegmentRange struct {
-	Base, End    protocol.Offset // [Base, End)
-	Bytes        int64           // of the batches
+	// [Base, End). Base is the offset that was asked for (or the end of the range
+	// before); where that lies inside a batch, it is that batch's first offset.
+	Base, End    protocol.Offset
+	Bytes        int64 // of the batches
 	MaxTimestamp protocol.Timestamp
-	Sealed       time.Time // when the segment was sealed, wall clock
+	// Sealed is when the segment was sealed, wall clock; after a restart when the log was opened.
+	Sealed time.Time
 }
 
 // SealedReader pins a sealed range's bytes and what belongs to them until Close.
