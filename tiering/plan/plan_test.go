@@ -1,0 +1,121 @@
+package plan_test
+
+import (
+	"errors"
+	"iter"
+	"testing"
+
+	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/tiering/plan"
+)
+
+// run makes segments of 10 offsets and 100 bytes each from base on, with these max timestamps, sealed at 1000.
+func run(base protocol.Offset, times ...protocol.Timestamp) []plan.Segment {
+	var out []plan.Segment
+	for _, ts := range times {
+		out = append(out, plan.Segment{Base: base, End: base + 10, Bytes: 100, MaxTimestamp: ts, Sealed: 1000})
+		base += 10
+	}
+	return out
+}
+
+func seq(s []plan.Segment, err error) iter.Seq2[plan.Segment, error] {
+	return func(yield func(plan.Segment, error) bool) {
+		for _, x := range s {
+			if !yield(x, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(plan.Segment{}, err)
+		}
+	}
+}
+
+func TestUploads(t *testing.T) {
+	sealed := run(50, 1, 2, 3)
+	tests := map[string]struct {
+		policy plan.Policy
+		view   plan.View
+		sealed []plan.Segment
+		limit  int64
+		want   int
+		fails  bool
+	}{
+		"nothing sealed":                  {view: plan.View{TieredEnd: 50, Committed: 80}, limit: 1000},
+		"all that fits":                   {view: plan.View{TieredEnd: 50, Committed: 80}, sealed: sealed, limit: 1000, want: 3},
+		"up to the limit":                 {view: plan.View{TieredEnd: 50, Committed: 80}, sealed: sealed, limit: 200, want: 2},
+		"one is too large but goes alone": {view: plan.View{TieredEnd: 50, Committed: 80}, sealed: sealed, limit: 1, want: 1},
+		"copy disabled":                   {policy: plan.Policy{CopyDisabled: true}, view: plan.View{TieredEnd: 50, Committed: 80}, sealed: sealed, limit: 1000},
+		"gap to the tiered end":           {view: plan.View{TieredEnd: 40, Committed: 80}, sealed: sealed, limit: 1000, fails: true},
+		"gap between ranges":              {view: plan.View{TieredEnd: 50, Committed: 90}, sealed: append(run(50, 1), run(70, 2)...), limit: 1000, fails: true},
+		"above what is committed":         {view: plan.View{TieredEnd: 50, Committed: 79}, sealed: sealed, limit: 1000, fails: true},
+		"empty range":                     {view: plan.View{TieredEnd: 50, Committed: 80}, sealed: []plan.Segment{{Base: 50, End: 50}}, limit: 1000, fails: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := plan.Uploads(test.policy, test.view, test.sealed, test.limit)
+			if got != test.want || (err != nil) != test.fails {
+				t.Errorf("got %d, %v, want %d, failure %t", got, err, test.want, test.fails)
+			}
+		})
+	}
+}
+
+func TestLogStartByRetention(t *testing.T) {
+	const none = plan.Unlimited
+	view := plan.View{LogStart: 0, TieredEnd: 30, Committed: 50, Bytes: 500}
+	old := run(0, 100, 200, 300, 400, 500)
+	tests := map[string]struct {
+		policy   plan.Policy
+		view     plan.View
+		segments []plan.Segment
+		now      protocol.Timestamp
+		want     protocol.Offset
+	}{
+		"no limits":                            {plan.Policy{RetentionMs: none, RetentionBytes: none}, view, old, 1 << 40, 0},
+		"compacted topics never expire":        {plan.Policy{RetentionMs: 0, RetentionBytes: 0, Compact: true}, view, old, 1 << 40, 0},
+		"by time, exactly as old stays":        {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, old, 200, 0},
+		"by time":                              {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, old, 201, 10},
+		"by time, into the hot tier":           {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, old, 501, 40},
+		"by time, all of it":                   {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, old, 601, 50},
+		"young in front holds what follows":    {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, run(0, 900, 1, 2), 950, 0},
+		"future counts from the seal":          {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, run(0, 1<<50, 1), 1101, 20},
+		"future holds until then":              {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, run(0, 1<<50, 1), 1100, 0},
+		"no timestamp counts from the seal":    {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, run(0, -1), 1101, 10},
+		"unknown seal leaves the timestamp":    {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, []plan.Segment{{End: 10, MaxTimestamp: 2000}}, 2101, 10},
+		"no time at all stays":                 {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, []plan.Segment{{End: 10, MaxTimestamp: -1}}, 1 << 40, 0},
+		"by size":                              {plan.Policy{RetentionMs: none, RetentionBytes: 250}, view, old, 0, 20},
+		"by size, exactly the limit is left":   {plan.Policy{RetentionMs: none, RetentionBytes: 300}, view, old, 0, 20},
+		"by size, all of it":                   {plan.Policy{RetentionMs: none, RetentionBytes: 0}, view, old, 0, 50},
+		"by size, with an unsealed end":        {plan.Policy{RetentionMs: none, RetentionBytes: 250}, plan.View{Committed: 50, Bytes: 700}, old, 0, 40},
+		"size or time":                         {plan.Policy{RetentionMs: 100, RetentionBytes: 400}, view, old, 401, 30},
+		"never above what is committed":        {plan.Policy{RetentionMs: 0, RetentionBytes: none}, plan.View{Committed: 25, Bytes: 500}, old, 1 << 40, 20},
+		"a log start inside the first is kept": {plan.Policy{RetentionMs: 1000, RetentionBytes: none}, plan.View{LogStart: 5, Committed: 50}, old, 300, 5},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := plan.LogStart(test.policy, test.view, seq(test.segments, nil), test.now)
+			if err != nil || got != test.want {
+				t.Errorf("got %d, %v, want %d", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestLogStartStaysWhenSegmentsCannotBeRead(t *testing.T) {
+	broken := errors.New("broken")
+	got, err := plan.LogStart(plan.Policy{RetentionMs: 0, RetentionBytes: -1}, plan.View{Committed: 100}, seq(run(0, 1, 2), broken), 1000)
+	if got != 0 || !errors.Is(err, broken) {
+		t.Errorf("got %d, %v", got, err)
+	}
+}
+
+func TestDropIsDueForWholeEntriesOnly(t *testing.T) {
+	first := plan.Segment{Base: 10, End: 20}
+	for start, want := range map[protocol.Offset]bool{10: false, 19: false, 20: true, 25: true} {
+		if got := plan.Drop(plan.View{LogStart: start}, first); got != want {
+			t.Errorf("log start %d: %t", start, got)
+		}
+	}
+}
