@@ -1,0 +1,312 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/stratabroker/strata/protocol"
+)
+
+const (
+	// firstRead is the most that is allocated for a frame before any of it was seen.
+	firstRead = 64 * kib
+	// growth: what is allocated is at most that many times what has arrived
+	// (and, while it is copied, as much again as has arrived, which is not charged).
+	growth = 4
+	// perRequest is charged for what a request takes besides its bytes.
+	perRequest = 512
+	// minFrame is the shortest request: key, version, correlation id, null client id.
+	minFrame = 10
+	headLen  = 4 + protocol.HeaderPrefixLen
+)
+
+// conn is one connection. While it is idle it is one goroutine without a buffer.
+type conn struct {
+	s    *Server
+	nc   net.Conn
+	done chan struct{} // closed when the connection is gone
+	room chan struct{} // one token: the reader may look again
+	info *Conn         // replaced, not changed, by the reader; only it looks here
+
+	listener string
+	remote   net.Addr
+
+	mu        sync.Mutex
+	queue     []*exchange // started and not yet written, in order of arrival; guarded by mu
+	frames    int64       // bytes their requests hold; guarded by mu
+	responses int64       // bytes of given replies not yet written; guarded by mu
+	writing   bool        // a writer goroutine runs; guarded by mu
+	draining  bool        // no more is read; guarded by mu
+	dead      bool        // done is closed; guarded by mu
+	active    time.Time   // last reply written; guarded by mu
+}
+
+// exchange is a request and its reply.
+type exchange struct {
+	req     Request
+	charge  charge
+	size    int64 // bytes of frame and decoded request
+	arrived time.Time
+
+	replied     bool // guarded by conn.mu, as is resp until it is popped
+	resp        Response
+	length      int64 // bytes of resp
+	unsupported bool  // an ApiVersions request of a version not served
+}
+
+func newConn(s *Server, l Listener, nc net.Conn) *conn {
+	return &conn{
+		s: s, nc: nc, done: make(chan struct{}), room: make(chan struct{}, 1),
+		info:     &Conn{Listener: l.Name, Principal: l.Principal, Remote: nc.RemoteAddr()},
+		listener: l.Name, remote: nc.RemoteAddr(),
+	}
+}
+
+// read is the reader goroutine.
+func (c *conn) read() {
+	defer c.s.running.Done()
+	for {
+		err := c.waitRoom()
+		var x *exchange
+		if err == nil {
+			x, err = c.readRequest()
+		}
+		if err == nil {
+			err = c.start(x)
+		}
+		if err == nil {
+			continue
+		}
+		if c.drainedBy(err) {
+			return // the writer closes the connection after the last reply
+		}
+		c.kill(err)
+		return
+	}
+}
+
+// waitRoom waits until the connection may hold one more request.
+func (c *conn) waitRoom() error {
+	for {
+		c.mu.Lock()
+		ok := len(c.queue) < c.s.cfg.MaxInFlight && c.frames < int64(c.s.cfg.ConnMemory) &&
+			c.responses < int64(c.s.cfg.ConnResponses)
+		c.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-c.room:
+		case <-c.s.stop:
+			return errStopped
+		case <-c.done:
+			return errStopped
+		}
+	}
+}
+
+// readRequest reads the next frame and checks what it holds.
+func (c *conn) readRequest() (*exchange, error) {
+	var head [headLen]byte
+	if err := c.readHead(head[:]); err != nil {
+		return nil, err
+	}
+	size := int64(int32(uint32(head[0])<<24 | uint32(head[1])<<16 | uint32(head[2])<<8 | uint32(head[3])))
+	key, _ := protocol.PeekHeader([protocol.HeaderPrefixLen]byte(head[4:]))
+	api, served := protocol.LookupAPI(key)
+	switch limit := c.frameLimit(key); {
+	case !served:
+		return nil, fmt.Errorf("%w: API key %d", protocol.ErrNotServed, key)
+	case size < minFrame || size > limit:
+		return nil, fmt.Errorf("%w: %s frame of %d bytes, limit %d", protocol.ErrMalformed, api.Name, size, limit)
+	}
+	x := &exchange{charge: charge{b: c.s.budget, priority: api.Priority && size <= firstRead}}
+	if err := c.fill(x, head[4:], size); err != nil {
+		x.charge.release()
+		return nil, err
+	}
+	return x, nil
+}
+
+// fill reads the rest of a frame into x and decodes its header.
+func (c *conn) fill(x *exchange, prefix []byte, size int64) error {
+	frame, err := c.readFrame(&x.charge, prefix, size)
+	if err != nil {
+		return err
+	}
+	x.arrived = time.Now()
+	c.s.counters.bytesIn.Add(4 + size)
+	x.size = size + perRequest
+	x.req = Request{Conn: c.info, Done: c.done, reply: func(r Response) { c.reply(x, r) }}
+	x.req.Header, x.req.Body, err = protocol.ParseHeader(frame)
+	if errors.Is(err, protocol.ErrNotServed) && x.req.Header.Key == protocol.KeyAPIVersions {
+		x.unsupported = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cost, err := protocol.CheckBody(x.req.Header, x.req.Body)
+	if err != nil {
+		return err
+	}
+	x.size += int64(cost)
+	return x.charge.add(int64(cost), c.s.cfg.FrameTimeout, c.done)
+}
+
+// readHead waits for a frame to begin and reads its first bytes.
+func (c *conn) readHead(head []byte) error {
+	began := time.Now()
+	n := 0
+	for n == 0 {
+		if err := c.nc.SetReadDeadline(began.Add(c.s.cfg.IdleTimeout)); err != nil {
+			return err
+		}
+		if c.s.stopping() {
+			return errStopped // drain may have set its deadline before ours
+		}
+		var err error
+		if n, err = c.nc.Read(head); err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) || c.s.stopping() {
+				return err
+			}
+			active, busy := c.lastActive()
+			switch {
+			case busy:
+				began = time.Now()
+			case active.After(began):
+				began = active
+			default:
+				return fmt.Errorf("idle for %s", c.s.cfg.IdleTimeout)
+			}
+		}
+	}
+	if n == len(head) {
+		return nil
+	}
+	if err := c.nc.SetReadDeadline(time.Now().Add(c.s.cfg.FrameTimeout)); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c.nc, head[n:])
+	return c.late(err)
+}
+
+// lastActive tells when the last reply was written, and whether one is due.
+func (c *conn) lastActive() (last time.Time, busy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.active, len(c.queue) > 0
+}
+
+// readFrame reads a frame of size bytes that begins with prefix. Memory is
+// charged before it is taken, and taken as bytes arrive: a length that lies costs
+// its sender as much as it costs here.
+func (c *conn) readFrame(ch *charge, prefix []byte, size int64) ([]byte, error) {
+	first := min(size, firstRead)
+	if err := ch.add(first+perRequest, 0, c.done); err != nil {
+		return nil, err
+	}
+	deadline := time.Now().Add(c.s.cfg.FrameTimeout)
+	if err := c.nc.SetReadDeadline(deadline); err != nil {
+		return nil, err
+	}
+	frame := make([]byte, first)
+	have := copy(frame, prefix)
+	for {
+		if _, err := io.ReadFull(c.nc, frame[have:]); err != nil {
+			return nil, c.late(err)
+		}
+		have = len(frame)
+		if int64(have) == size {
+			return frame, nil
+		}
+		next := min(size, growth*int64(have))
+		waited := time.Now()
+		if err := ch.add(next-int64(have), c.s.cfg.FrameTimeout, c.done); err != nil {
+			return nil, err
+		}
+		// The time we did not read is not the sender's.
+		deadline = deadline.Add(time.Since(waited))
+		if err := c.nc.SetReadDeadline(deadline); err != nil {
+			return nil, err
+		}
+		bigger := make([]byte, next)
+		copy(bigger, frame)
+		frame = bigger
+	}
+}
+
+// late names the reason when a frame did not arrive in time.
+func (c *conn) late(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) && !c.s.stopping() {
+		return fmt.Errorf("frame did not arrive within %s", c.s.cfg.FrameTimeout)
+	}
+	return err
+}
+
+func (c *conn) frameLimit(key int16) int64 {
+	switch {
+	case c.info.Principal == Principal{}:
+		return int64(c.s.cfg.MaxFrameUnauthenticated)
+	case key == protocol.KeyProduce:
+		return int64(c.s.cfg.MaxProduceFrame)
+	}
+	return int64(c.s.cfg.MaxFrame)
+}
+
+// start queues a request and hands it to the handler.
+func (c *conn) start(x *exchange) error {
+	c.mu.Lock()
+	if c.dead {
+		c.mu.Unlock()
+		x.charge.release()
+		return errStopped
+	}
+	c.queue = append(c.queue, x)
+	c.frames += x.size
+	c.mu.Unlock()
+	c.s.counters.apis[x.req.Header.Key].requests.Add(1)
+	if x.unsupported {
+		c.reply(x, Response{Parts: []Part{Bytes(protocol.AppendUnsupportedVersion(nil))}})
+		return nil
+	}
+	if x.req.Header.Key == protocol.KeyAPIVersions {
+		c.nameClient(x)
+	}
+	c.s.cfg.Handler.Handle(&x.req)
+	return nil
+}
+
+// nameClient notes the client's software for this and later requests.
+func (c *conn) nameClient(x *exchange) {
+	name, version := protocol.ClientSoftware(x.req.Header.Version, x.req.Body)
+	if name == "" || (name == c.info.ClientSoftware && version == c.info.ClientVersion) {
+		return
+	}
+	info := *c.info
+	info.ClientSoftware, info.ClientVersion = name, version
+	c.info = &info
+	x.req.Conn = &info
+}
+
+// drainedBy tells whether reading ended because the server stops, with replies
+// still to be written.
+func (c *conn) drainedBy(err error) bool {
+	if !c.s.stopping() || !(errors.Is(err, errStopped) || errors.Is(err, os.ErrDeadlineExceeded)) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	return (len(c.queue) > 0 || c.writing) && !c.dead
+}
+
+// drain makes the reader stop.
+func (c *conn) drain() {
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+}

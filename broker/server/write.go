@@ -1,0 +1,232 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/stratabroker/strata/protocol"
+)
+
+// writeChunk is the most that is handed to the socket at once: the deadline is
+// renewed for each, so that it measures a stall and not a slow line.
+const writeChunk = 256 * kib
+
+// reply takes the answer to x. It is what Request.Reply does.
+func (c *conn) reply(x *exchange, r Response) {
+	length, heap := int64(0), int64(0)
+	for _, p := range r.Parts {
+		length += int64(p.Len())
+		if h, ok := p.(interface{ HeapBytes() int }); ok {
+			heap += int64(h.HeapBytes())
+		}
+	}
+	c.mu.Lock()
+	if x.replied {
+		c.mu.Unlock()
+		panic("server: a request was answered twice")
+	}
+	x.replied, x.resp, x.length = true, r, length
+	if c.dead {
+		c.mu.Unlock()
+		c.discard(x)
+		return
+	}
+	c.responses += length
+	// Charged under the lock: once unlocked the writer may release it.
+	x.charge.force(heap)
+	wake := !c.writing && c.queue[0] == x
+	if wake {
+		c.writing = true
+		c.s.running.Add(1)
+	}
+	c.mu.Unlock()
+	if wake {
+		go c.write()
+	}
+}
+
+// write is the writer goroutine: it writes the replies that are due, and ends
+// when the next one has not been given.
+func (c *conn) write() {
+	defer c.s.running.Done()
+	for {
+		x, last := c.pop()
+		if x == nil {
+			if last {
+				c.kill(errStopped)
+			}
+			return
+		}
+		err := c.send(x)
+		if err == nil {
+			err = x.resp.Close
+		}
+		c.finish(x)
+		if err != nil {
+			c.kill(err)
+		}
+	}
+}
+
+// pop takes the oldest exchange off the queue if it was replied to. last says
+// that nothing more will come.
+func (c *conn) pop() (x *exchange, last bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) > 0 && c.queue[0].replied {
+		x = c.queue[0]
+		c.queue[0] = nil
+		c.queue = c.queue[1:]
+		return x, false
+	}
+	c.writing = false
+	return nil, c.draining && len(c.queue) == 0
+}
+
+// finish gives back what x held and lets the reader go on.
+func (c *conn) finish(x *exchange) {
+	now := time.Now()
+	c.mu.Lock()
+	c.frames -= x.size
+	c.responses -= x.length
+	c.active = now
+	if len(c.queue) == 0 {
+		c.queue = nil // an idle connection holds no buffer
+	}
+	c.mu.Unlock()
+	c.discard(x)
+	n := c.s.counters.apis[x.req.Header.Key]
+	n.replies.Add(1)
+	n.nanos.Add(int64(now.Sub(x.arrived)))
+	n.throttleMs.Add(int64(x.resp.ThrottleMs))
+	select {
+	case c.room <- struct{}{}:
+	default:
+	}
+}
+
+// discard releases a reply's parts and the request's memory.
+func (c *conn) discard(x *exchange) {
+	for _, p := range x.resp.Parts {
+		p.Release()
+	}
+	x.charge.release()
+}
+
+// send writes one reply. Runs of Bytes go out by one system call.
+func (c *conn) send(x *exchange) error {
+	if x.resp.NoReply {
+		return nil
+	}
+	w := stallWriter{nc: c.nc, stall: c.s.cfg.IdleTimeout}
+	buffers := net.Buffers{protocol.AppendResponseHeader(make([]byte, 0, 16), x.req.Header, int(x.length))}
+	for _, p := range x.resp.Parts {
+		if b, ok := p.(Bytes); ok {
+			buffers = append(buffers, b)
+			continue
+		}
+		if err := w.writeAll(buffers); err != nil {
+			return err
+		}
+		buffers = nil
+		n, err := p.WriteTo(&w)
+		if err != nil {
+			return err
+		}
+		if n != int64(p.Len()) {
+			return errors.New("reply is shorter than announced")
+		}
+	}
+	err := w.writeAll(buffers)
+	c.s.counters.bytesOut.Add(w.written)
+	return err
+}
+
+// stallWriter writes to a connection and fails when nothing moves for stall.
+type stallWriter struct {
+	nc      net.Conn
+	stall   time.Duration
+	written int64
+}
+
+// Write writes all of p.
+func (w *stallWriter) Write(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		if err := w.nc.SetWriteDeadline(time.Now().Add(w.stall)); err != nil {
+			return done, err
+		}
+		n, err := w.nc.Write(p[done:min(len(p), done+writeChunk)])
+		done += n
+		w.written += int64(n)
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+func (w *stallWriter) writeAll(buffers net.Buffers) error {
+	total := 0
+	for _, b := range buffers {
+		total += len(b)
+	}
+	if total > writeChunk {
+		for _, b := range buffers {
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if total == 0 {
+		return nil
+	}
+	if err := w.nc.SetWriteDeadline(time.Now().Add(w.stall)); err != nil {
+		return err
+	}
+	n, err := buffers.WriteTo(w.nc)
+	w.written += n
+	return err
+}
+
+// kill closes the connection, once, and gives up all that waits on it.
+func (c *conn) kill(reason error) {
+	c.mu.Lock()
+	if c.dead {
+		c.mu.Unlock()
+		return
+	}
+	c.dead = true
+	queue := c.queue
+	c.queue = nil // what the writer has popped it finishes itself
+	var given []*exchange
+	for _, x := range queue {
+		if x.replied {
+			given = append(given, x)
+		}
+	}
+	c.mu.Unlock()
+	close(c.done)
+	_ = c.nc.Close() // what could not be written is lost with the connection
+	for _, x := range given {
+		c.discard(x) // the others are discarded when their reply is given
+	}
+	c.logEnd(reason)
+	c.s.forget(c)
+}
+
+// logEnd tells why a connection ended. That a client went away is no event.
+func (c *conn) logEnd(reason error) {
+	args := []any{"listener", c.listener, "remote", c.remote.String(), "reason", reason}
+	switch {
+	case errors.Is(reason, io.EOF), errors.Is(reason, net.ErrClosed), errors.Is(reason, errStopped):
+		c.s.cfg.Logger.Debug("connection closed", args...)
+		return
+	case errors.Is(reason, protocol.ErrMalformed), errors.Is(reason, protocol.ErrNotServed):
+		c.s.counters.malformed.Add(1)
+	}
+	c.s.logLimited("connection closed", args...)
+}
