@@ -184,10 +184,14 @@ func (e *entry) checkSequence(b record.Batch) error {
 }
 
 // below tells whether [first, last] is known to lie wholly below the
-// remembered batches. It claims nothing of ranges that wrap: numbers above the
-// last one may be yet to come.
+// remembered batches. It claims nothing where either wraps: greater numbers
+// may then be yet to come.
 func (e *entry) below(first, last int32) bool {
-	return e.gapless && e.count > 0 && first <= last && last < e.batches[0].FirstSequence
+	if !e.gapless || e.count == 0 {
+		return false
+	}
+	oldest := e.batches[0].FirstSequence
+	return first <= last && last < oldest && oldest <= e.lastSequence()
 }
 
 func (e *entry) checkOpen(b record.Batch) error {
