@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/stratabroker/strata/protocol/record"
 )
 
 // Source says where a setting's value came from, by Kafka's number in DescribeConfigs.
@@ -199,4 +201,22 @@ func checkLocalRetention(c TopicConfig, values map[string]string) error {
 		return err
 	}
 	return check("local.retention.bytes", c.LocalRetentionBytes, c.RetentionBytes)
+}
+
+// Codec is the codec that the topic stores batches in, with its level; ok is
+// false where they stay as the producer sent them.
+func (c *TopicConfig) Codec() (codec record.Codec, level int, ok bool) {
+	switch c.Compression {
+	case "uncompressed":
+		return record.None, 0, true
+	case "gzip":
+		return record.Gzip, c.GzipLevel, true
+	case "snappy":
+		return record.Snappy, 0, true
+	case "lz4":
+		return record.LZ4, c.LZ4Level, true
+	case "zstd":
+		return record.Zstd, c.ZstdLevel, true
+	}
+	return record.None, 0, false
 }

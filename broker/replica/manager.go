@@ -1,0 +1,378 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stratabroker/strata/broker/log"
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/protocol"
+)
+
+// Config is what a Manager needs.
+type Config struct {
+	Self    protocol.BrokerID
+	Dir     *log.Dir
+	Static  *metadata.Static
+	Propose func(context.Context, *metadata.Command) (metadata.Result, error)
+	Cold    Cold
+	// Sealed is told of every sealed and synced segment of a led partition; it must not block.
+	Sealed func(protocol.PartitionKey)
+	// Leadership is told, in the order of epochs, when this broker starts or stops
+	// leading a partition; it must not block.
+	Leadership func(topic string, key protocol.PartitionKey, epoch protocol.Epoch, leader bool)
+	Now        func() time.Time
+	Logger     *slog.Logger
+}
+
+// Manager holds the partitions of this broker and follows the image.
+//
+// Lock order: mu before a Leader's mu. Apply and Load are called by one
+// goroutine at a time.
+type Manager struct {
+	cfg Config
+
+	mu      sync.RWMutex
+	leaders map[protocol.PartitionKey]*Leader // guarded by mu
+	stats   map[string]*TopicStats            // guarded by mu; by topic name
+	deleted map[string]*log.Log               // guarded by mu; by "<topic>-<partition>": closed, to be removed
+	offline map[protocol.PartitionKey]error   // guarded by mu: why a partition placed here cannot be opened
+
+	image    atomic.Pointer[metadata.Image]
+	dirty    dirtySet
+	sweeping sync.Mutex // one upkeep at a time
+}
+
+// NewManager makes an empty one.
+func NewManager(cfg Config) *Manager {
+	return &Manager{
+		cfg: cfg, leaders: map[protocol.PartitionKey]*Leader{}, stats: map[string]*TopicStats{},
+		deleted: map[string]*log.Log{}, offline: map[protocol.PartitionKey]error{}, dirty: newDirtySet(),
+	}
+}
+
+// Load opens the logs of all partitions that the image places here, several at
+// a time, and sets aside directories of topics it does not know. It returns
+// when all are recovered.
+func (m *Manager) Load(ctx context.Context, img *metadata.Image) error {
+	m.image.Store(img)
+	found, err := m.cfg.Dir.Partitions()
+	if err != nil {
+		return err
+	}
+	exists := map[protocol.PartitionKey]bool{}
+	for _, f := range found {
+		topic, ok := img.Topic(f.Topic)
+		// A directory whose partition.metadata was torn belongs to whoever has its name.
+		if ok && f.Partition < topic.Partitions && (f.ID == topic.ID || f.ID.IsZero()) {
+			exists[protocol.PartitionKey{Topic: topic.ID, Partition: f.Partition}] = true
+			continue
+		}
+		m.cfg.Logger.Info("removing the directory of a topic that is no more", "directory", f.Name, "topic.id", f.ID)
+		if err := m.cfg.Dir.SetAside(f.Name); err != nil {
+			return err
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for row := range img.AllPartitions() {
+		if slices.Contains(row.Replicas, m.cfg.Self) {
+			group.Go(func() error { m.openOrOffline(ctx, img, row, exists[row.Key]); return ctx.Err() })
+		}
+	}
+	return group.Wait()
+}
+
+// openOrOffline opens a partition. One that cannot be opened is offline and says
+// why; it does not keep the others from serving (DESIGN D3).
+func (m *Manager) openOrOffline(ctx context.Context, img *metadata.Image, row metadata.Partition, exists bool) {
+	err := m.open(ctx, img, row, exists)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.offline, row.Key)
+	if err != nil {
+		m.offline[row.Key] = err
+		m.cfg.Logger.Error("a partition is offline", "error", err)
+	}
+}
+
+// Offline is how many partitions placed here cannot be opened.
+func (m *Manager) Offline() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.offline)
+}
+
+// Get finds a partition that this broker leads. The error is the answer to the
+// client: unknown partition, or led elsewhere.
+func (m *Manager) Get(key protocol.PartitionKey) (*Leader, error) {
+	m.mu.RLock()
+	l, offline := m.leaders[key], m.offline[key]
+	m.mu.RUnlock()
+	switch {
+	case offline != nil:
+		return nil, protocol.Errorf(kerr.KafkaStorageError, "the partition is offline: %v", offline)
+	case l == nil:
+		return nil, protocol.Errorf(kerr.UnknownTopicOrPartition, "no such partition here")
+	case l.row.Load().Leader != m.cfg.Self:
+		return nil, protocol.Errorf(kerr.NotLeaderForPartition, "led by broker %d", l.row.Load().Leader)
+	}
+	return l, nil
+}
+
+// All yields the partitions that this broker leads, in no order. The set is
+// copied first; no lock is held while it runs.
+func (m *Manager) All() iter.Seq[*Leader] {
+	m.mu.RLock()
+	all := make([]*Leader, 0, len(m.leaders))
+	for _, l := range m.leaders {
+		all = append(all, l)
+	}
+	m.mu.RUnlock()
+	return slices.Values(all)
+}
+
+// Apply follows one change of the image: it is the subscriber of the quorum,
+// called in order, and what it opens is there before the proposer answers.
+func (m *Manager) Apply(delta metadata.Delta, img *metadata.Image) {
+	m.image.Store(img)
+	for _, t := range delta.Removed {
+		m.remove(t)
+	}
+	for _, key := range delta.Partitions {
+		row, ok := img.Partition(key)
+		if !ok || !slices.Contains(row.Replicas, m.cfg.Self) {
+			continue
+		}
+		m.mu.RLock()
+		l := m.leaders[key]
+		m.mu.RUnlock()
+		if l == nil {
+			m.openOrOffline(context.Background(), img, row, false)
+			continue
+		}
+		m.update(l, row)
+	}
+	m.reconfigure(delta.Configs, img)
+}
+
+// update takes over a changed row.
+func (m *Manager) update(l *Leader, row metadata.Partition) {
+	old := l.row.Swap(&row)
+	if row.LeaderEpoch != old.LeaderEpoch && row.Leader == m.cfg.Self {
+		m.lead(l, row)
+	}
+	if row.Leader != m.cfg.Self && old.Leader == m.cfg.Self && m.cfg.Leadership != nil {
+		m.cfg.Leadership(l.topic, l.key, row.LeaderEpoch, false)
+	}
+	m.dirty.add(l)
+}
+
+// lead begins an epoch at the log end, so that no epoch has two histories.
+func (m *Manager) lead(l *Leader, row metadata.Partition) {
+	if err := l.log.AssignEpoch(row.LeaderEpoch, l.log.LEO()); err != nil {
+		m.cfg.Logger.Error("cannot begin a leader epoch", "topic", l.topic, "partition", l.key.Partition, "epoch", row.LeaderEpoch, "error", err)
+	}
+	if m.cfg.Leadership != nil {
+		m.cfg.Leadership(l.topic, l.key, row.LeaderEpoch, true)
+	}
+}
+
+func (m *Manager) reconfigure(resources []metadata.Resource, img *metadata.Image) {
+	if len(resources) == 0 {
+		return
+	}
+	all := slices.ContainsFunc(resources, func(r metadata.Resource) bool { return r.Type == metadata.BrokerResource })
+	configs := map[string]*metadata.TopicConfig{} // one for all partitions of a topic
+	for l := range m.All() {
+		if !all && !slices.Contains(resources, metadata.Resource{Type: metadata.TopicResource, Name: l.topic}) {
+			continue
+		}
+		config := configs[l.topic]
+		if config == nil {
+			c := m.cfg.Static.Topic(img, l.topic)
+			config, configs[l.topic] = &c, &c
+		}
+		l.config.Store(config)
+		l.log.SetConfig(m.logConfig(config))
+		m.dirty.add(l)
+	}
+}
+
+func (m *Manager) logConfig(c *metadata.TopicConfig) log.Config {
+	ms := func(n int64) time.Duration {
+		if n > int64(time.Duration(1<<63-1)/time.Millisecond) {
+			return 0 // no limit
+		}
+		return time.Duration(n) * time.Millisecond
+	}
+	return log.Config{
+		SegmentBytes: c.SegmentBytes, SegmentMinBytes: c.SegmentMinBytes, SegmentAge: ms(c.SegmentMs),
+		IndexIntervalBytes: c.IndexIntervalBytes, IndexMaxBytes: c.IndexMaxBytes,
+		FlushMessages: c.FlushMessages, FlushInterval: ms(c.FlushMs),
+		ProducerExpiry: m.cfg.Static.Millis("producer.id.expiration.ms"),
+	}
+}
+
+// open makes the Leader of a row and recovers its log; exists tells that there is a directory.
+func (m *Manager) open(ctx context.Context, img *metadata.Image, row metadata.Partition, exists bool) error {
+	topic, ok := img.TopicByID(row.Key.Topic)
+	if !ok {
+		panic(fmt.Sprintf("partition %v has no topic in the image", row.Key))
+	}
+	if err := m.finishDelete(dirName(topic.Name, row.Key.Partition)); err != nil {
+		return err
+	}
+	config := m.cfg.Static.Topic(img, topic.Name)
+	l := &Leader{key: row.Key, topic: topic.Name, stats: m.topicStats(topic.Name)}
+	l.row.Store(&row)
+	l.config.Store(&config)
+	init, err := m.initial(ctx, row, exists)
+	if err != nil {
+		return fmt.Errorf("open %s-%d: %w", topic.Name, row.Key.Partition, err)
+	}
+	events := log.Events{Durable: l.onDurable, Sealed: func() {
+		if m.cfg.Sealed != nil {
+			m.cfg.Sealed(l.key)
+		}
+	}}
+	var recovery log.Recovery
+	if l.log, recovery, err = m.cfg.Dir.OpenLog(topic.Name, row.Key, m.logConfig(&config), init, events); err != nil {
+		return fmt.Errorf("open %s-%d: %w", topic.Name, row.Key.Partition, err)
+	}
+	m.report(l, recovery)
+	if err := m.afterOpen(ctx, l, row); err != nil {
+		return fmt.Errorf("open %s-%d: %w", topic.Name, row.Key.Partition, err)
+	}
+	m.mu.Lock()
+	m.leaders[row.Key] = l
+	m.mu.Unlock()
+	if row.Leader == m.cfg.Self {
+		m.lead(l, row)
+	}
+	return nil
+}
+
+// initial says where a log without files begins: at the tiered end, with the
+// state of the object below (DESIGN D15).
+func (m *Manager) initial(ctx context.Context, row metadata.Partition, exists bool) (log.Init, error) {
+	end := row.Manifest.TieredEnd
+	init := log.Init{Start: end}
+	if row.Manifest.Segments == 0 {
+		return init, nil
+	}
+	init.Rebuild = func(at protocol.Offset) ([]byte, error) {
+		if at != end {
+			return nil, fmt.Errorf("no object ends at offset %d", at)
+		}
+		_, producers, err := m.cfg.Cold.StateAtEnd(ctx, row.Key)
+		return producers, err
+	}
+	if exists {
+		return init, nil
+	}
+	var err error
+	init.Epochs, init.Producers, err = m.cfg.Cold.StateAtEnd(ctx, row.Key)
+	return init, err
+}
+
+// afterOpen brings a recovered log in line with the row and begins its HW.
+func (m *Manager) afterOpen(ctx context.Context, l *Leader, row metadata.Partition) error {
+	if end := row.Manifest.TieredEnd; l.log.LEO() < end {
+		init, err := m.initial(ctx, row, false)
+		if err != nil {
+			return err
+		}
+		m.cfg.Logger.Warn("the log ends below the tiered end: it starts anew there", "topic", l.topic, "partition", l.key.Partition, "log.end", l.log.LEO(), "tiered.end", end)
+		if err := l.log.TruncateFully(init); err != nil {
+			return err
+		}
+	}
+	if row.LogStart > l.log.Start() {
+		if err := l.log.SetStart(row.LogStart); err != nil {
+			return err
+		}
+	}
+	l.onDurable(l.log.Durable())
+	return nil
+}
+
+func (m *Manager) report(l *Leader, r log.Recovery) {
+	attrs := []any{"topic", l.topic, "partition", l.key.Partition}
+	if r.Torn {
+		m.cfg.Logger.Info("cut an append off the log's end that was never acknowledged", append(attrs, "bytes", r.CutBytes)...)
+	}
+	if r.Unclean {
+		m.cfg.Logger.Error("the machine stopped before the disk had all: the log was cut", append(attrs, "from", r.CutFrom, "to", r.CutTo, "bytes", r.CutBytes)...)
+	}
+	if r.ProducersUnknownBelow > 0 {
+		m.cfg.Logger.Warn("producers whose last batch lies below this offset are not known", append(attrs, "offset", r.ProducersUnknownBelow)...)
+	}
+}
+
+// remove closes the partitions of a deleted topic. Their files go in the
+// upkeep, or before a partition of the same name is opened.
+func (m *Manager) remove(t metadata.Topic) {
+	for p := range t.Partitions {
+		key := protocol.PartitionKey{Topic: t.ID, Partition: p}
+		m.mu.Lock()
+		l := m.leaders[key]
+		delete(m.leaders, key)
+		delete(m.offline, key)
+		delete(m.stats, t.Name)
+		if l != nil {
+			m.deleted[dirName(t.Name, p)] = l.log
+		}
+		m.mu.Unlock()
+		if l == nil {
+			continue
+		}
+		l.close(protocol.Errorf(kerr.UnknownTopicOrPartition, "the topic was deleted"))
+		if m.cfg.Leadership != nil {
+			m.cfg.Leadership(l.topic, l.key, l.Epoch(), false)
+		}
+	}
+	m.dirty.wake()
+}
+
+// finishDelete removes the files of a deleted partition that had this directory.
+func (m *Manager) finishDelete(name string) error {
+	m.mu.Lock()
+	old := m.deleted[name]
+	delete(m.deleted, name)
+	m.mu.Unlock()
+	if old == nil {
+		return nil
+	}
+	return old.Delete()
+}
+
+func dirName(topic string, partition int32) string { return fmt.Sprintf("%s-%d", topic, partition) }
+
+// Close fails what waits. The logs are closed with their Dir.
+func (m *Manager) Close() {
+	for l := range m.All() {
+		l.close(protocol.Errorf(kerr.NotLeaderForPartition, "the broker is stopping"))
+	}
+}
+
+// Closed tells why the partition takes no more requests; nil while it does.
+func (l *Leader) Closed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// ErrNoCold answers reads of the cold tier on a broker without a bucket.
+var ErrNoCold = errors.New("this broker has no bucket")

@@ -1,0 +1,186 @@
+package replica
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/stratabroker/strata/broker/log"
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/metadata/metadatapb"
+	"github.com/stratabroker/strata/protocol"
+)
+
+// dirtySet is the partitions whose row or settings changed since their last upkeep.
+type dirtySet struct {
+	mu     sync.Mutex
+	set    map[*Leader]struct{} // guarded by mu
+	signal chan struct{}        // holds one token while there is something to do
+}
+
+func newDirtySet() dirtySet {
+	return dirtySet{set: map[*Leader]struct{}{}, signal: make(chan struct{}, 1)}
+}
+
+func (d *dirtySet) add(l *Leader) {
+	d.mu.Lock()
+	d.set[l] = struct{}{}
+	d.mu.Unlock()
+	d.wake()
+}
+
+func (d *dirtySet) wake() {
+	select {
+	case d.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (d *dirtySet) take() map[*Leader]struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := d.set
+	d.set = map[*Leader]struct{}{}
+	return out
+}
+
+// Run does the upkeep of all partitions until ctx ends: at once of those whose
+// row or settings changed, of all every log.retention.check.interval.ms; and
+// it writes the checkpoints. One goroutine serves them all.
+func (m *Manager) Run(ctx context.Context) {
+	sweep := time.NewTicker(m.cfg.Static.Millis("log.retention.check.interval.ms"))
+	defer sweep.Stop()
+	checkpoint := time.NewTicker(m.cfg.Static.Millis("log.flush.offset.checkpoint.interval.ms"))
+	defer checkpoint.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.dirty.signal:
+			m.removeDeleted()
+			for l := range m.dirty.take() {
+				m.upkeep(ctx, l, nil)
+			}
+		case <-sweep.C:
+			m.Sweep(ctx)
+		case <-checkpoint.C:
+			if err := m.cfg.Dir.Checkpoint(); err != nil {
+				m.cfg.Logger.Error("cannot write the checkpoints", "error", err)
+			}
+		}
+	}
+}
+
+// Sweep rolls what is old, expires and evicts, over all partitions that this
+// broker leads.
+func (m *Manager) Sweep(ctx context.Context) {
+	var starts []*metadatapb.LogStart
+	for l := range m.All() {
+		if ctx.Err() != nil {
+			return
+		}
+		m.upkeep(ctx, l, &starts)
+	}
+	if len(starts) == 0 {
+		return
+	}
+	cmd := &metadata.Command{Kind: &metadatapb.Command_AdvanceLogStarts{AdvanceLogStarts: &metadatapb.AdvanceLogStarts{Rows: starts}}}
+	if _, err := m.cfg.Propose(ctx, cmd); err != nil && ctx.Err() == nil {
+		m.cfg.Logger.Warn("cannot move log starts; the next sweep tries again", "error", err)
+	}
+}
+
+// upkeep brings one log in line with its row and its retention. With starts it
+// also looks at the clock: it rolls what is old and collects log starts to move.
+func (m *Manager) upkeep(_ context.Context, l *Leader, starts *[]*metadatapb.LogStart) {
+	m.sweeping.Lock()
+	defer m.sweeping.Unlock()
+	if l.Closed() != nil {
+		return
+	}
+	row, config, now := l.row.Load(), l.config.Load(), m.cfg.Now()
+	if starts != nil {
+		if _, err := l.log.MaybeRoll(now); err != nil {
+			m.upkeepFailed(l, "roll", err)
+		}
+		l.log.SetHighWatermark(l.HighWatermark())
+	}
+	if row.LogStart > l.log.Start() {
+		if err := l.log.SetStart(row.LogStart); err != nil {
+			m.upkeepFailed(l, "remove below the log start", err)
+		}
+	}
+	switch {
+	case config.Compact:
+		// Neither evicted nor expired: the whole set stays hot (DESIGN D18).
+	case config.RemoteStorage:
+		m.evict(l, row, config, now)
+	case starts != nil:
+		m.expire(l, row, config, now, starts)
+	}
+}
+
+// evict removes local segments that the bucket holds, past local retention.
+func (m *Manager) evict(l *Leader, row *metadata.Partition, config *metadata.TopicConfig, now time.Time) {
+	end := min(row.Manifest.TieredEnd, l.HighWatermark())
+	segments, bytes, err := l.log.Evict(end, config.LocalRetentionBytes, milliseconds(config.LocalRetentionMs), now)
+	if err != nil {
+		m.upkeepFailed(l, "evict", err)
+	}
+	if segments > 0 {
+		m.cfg.Logger.Debug("evicted", "topic", l.topic, "partition", l.key.Partition, "segments", segments, "bytes", bytes)
+	}
+}
+
+// expire collects where the log start of a partition without a bucket should move.
+func (m *Manager) expire(l *Leader, row *metadata.Partition, config *metadata.TopicConfig, now time.Time, starts *[]*metadatapb.LogStart) {
+	to, err := l.log.RetentionStart(now, milliseconds(config.RetentionMs), config.RetentionBytes, l.HighWatermark())
+	if err != nil {
+		m.upkeepFailed(l, "look for expired segments", err)
+		return
+	}
+	if to > row.LogStart {
+		*starts = append(*starts, &metadatapb.LogStart{
+			TopicId: l.key.Topic[:], Partition: l.key.Partition, Offset: int64(to), LeaderEpoch: int32(row.LeaderEpoch),
+		})
+	}
+}
+
+// milliseconds keeps -1, no limit, as it is.
+func milliseconds(ms int64) time.Duration {
+	if ms < 0 {
+		return -1
+	}
+	return time.Duration(min(ms, int64(time.Duration(1<<63-1)/time.Millisecond))) * time.Millisecond
+}
+
+func (m *Manager) upkeepFailed(l *Leader, what string, err error) {
+	m.cfg.Logger.Error("upkeep of a partition failed", "doing", what, "topic", l.topic, "partition", l.key.Partition, "error", err)
+}
+
+func (m *Manager) removeDeleted() {
+	m.mu.RLock()
+	gone := make(map[string]*log.Log, len(m.deleted))
+	for name, l := range m.deleted {
+		gone[name] = l
+	}
+	m.mu.RUnlock()
+	for name := range gone {
+		if err := m.finishDelete(name); err != nil {
+			m.cfg.Logger.Error("cannot remove a deleted partition; the next start does", "directory", name, "error", err)
+		}
+	}
+}
+
+// Tiered yields the led partitions whose segments go to the bucket.
+func (m *Manager) Tiered(yield func(*Leader) bool) {
+	for l := range m.All() {
+		config := l.config.Load()
+		if config.RemoteStorage && l.row.Load().Leader == m.cfg.Self && !yield(l) {
+			return
+		}
+	}
+}
+
+// UploadLimit is the first offset that may not be uploaded yet: min(HW, LSO).
+func (l *Leader) UploadLimit() protocol.Offset { return min(l.HighWatermark(), l.LastStable()) }
