@@ -2,7 +2,6 @@ package object
 
 import (
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -64,36 +63,4 @@ func CheckRange(key string, offset, length, size int64) error {
 		return fmt.Errorf("%w: %d bytes from %d of %s, which has %d", ErrRange, length, offset, key, size)
 	}
 	return nil
-}
-
-// Rewind seeks body to its start and returns a reader of exactly size bytes:
-// one that ends early fails with io.ErrUnexpectedEOF.
-func Rewind(body io.ReadSeeker, size int64) (io.Reader, error) {
-	if _, err := body.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("seek to the start of the body: %w", err)
-	}
-	return &exactReader{r: body, left: size}, nil
-}
-
-type exactReader struct {
-	r    io.Reader
-	left int64
-}
-
-func (e *exactReader) Read(p []byte) (int, error) {
-	if e.left == 0 {
-		return 0, io.EOF
-	}
-	if int64(len(p)) > e.left {
-		p = p[:e.left]
-	}
-	n, err := e.r.Read(p)
-	e.left -= int64(n)
-	if err == io.EOF && e.left > 0 {
-		return n, io.ErrUnexpectedEOF
-	}
-	if err == io.EOF {
-		err = nil
-	}
-	return n, err
 }

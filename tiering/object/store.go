@@ -17,11 +17,16 @@ import (
 // Errors of a Store, matched with errors.Is. Any other error is an outage of
 // unknown effect: a write may or may not have happened.
 var (
+	// ErrThrottled is S3's 503 SlowDown and the like: come later, with fewer at
+	// once. It promises no more about a write than any other outage does: MinIO
+	// answers so when a part of its disks took the write.
+	ErrThrottled    = errors.New("store asks to slow down")
 	ErrNotFound     = errors.New("object does not exist")
 	ErrPrecondition = errors.New("object is not in the expected state") // PutIf lost
 	ErrRange        = errors.New("range lies outside the object")
-	ErrThrottled    = errors.New("store asks to slow down") // 503 SlowDown and the like; certain to have had no effect
 	ErrInvalidKey   = errors.New("invalid object key")
+	ErrNoBucket     = errors.New("bucket does not exist")
+	ErrDenied       = errors.New("access denied") // by credentials or policy
 )
 
 // Store is a bucket below a prefix. Keys are as CheckKey says, and no key may
@@ -51,7 +56,8 @@ type Store interface {
 	GetAll(ctx context.Context, key string, limit int64) (body []byte, version string, err error)
 	// List yields what lies under prefix (a leading part of keys, it need not end
 	// at a "/") in the byte order of keys, those above after only. What is there
-	// during the whole listing is listed. The error ends the sequence.
+	// during the whole listing is listed; names that are no keys are not. The
+	// error ends the sequence.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 	// Delete removes the objects; one that does not exist is no error. After an
 	// error any of them may be left.
@@ -65,4 +71,12 @@ type Info struct {
 	Key      string
 	Size     int64
 	Modified time.Time
+}
+
+// Prober is a Store that can tell early, and without writing, whether its
+// bucket can be used.
+type Prober interface {
+	// Probe returns ErrNoBucket or ErrDenied where the settings are wrong; any
+	// other error is an outage that may pass.
+	Probe(ctx context.Context) error
 }

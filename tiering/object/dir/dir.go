@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stratabroker/strata/tiering/object"
 )
 
@@ -31,7 +33,10 @@ type Store struct {
 	rooted atomic.Bool // the root is there, durably
 }
 
-var _ object.Store = (*Store)(nil)
+var (
+	_ object.Store  = (*Store)(nil)
+	_ object.Prober = (*Store)(nil)
+)
 
 // New makes a store of the folder root, an absolute path. The folder is made by
 // the first write; one that exists must be a readable folder.
@@ -66,11 +71,7 @@ func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, size in
 	if err := object.CheckPut(key, size); err != nil {
 		return err
 	}
-	r, err := object.Rewind(body, size)
-	if err != nil {
-		return fmt.Errorf("put %s: %w", key, err)
-	}
-	temp, err := s.write(ctx, key, r)
+	temp, err := s.write(ctx, key, object.NewSection(body, size))
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
@@ -254,6 +255,22 @@ func (s *Store) settle(folder string) error {
 
 func within(root, folder string) bool {
 	return strings.HasPrefix(folder, root) && folder != root
+}
+
+// Probe implements object.Prober: it looks whether the folder, or the nearest
+// one above it that exists, may be written.
+func (s *Store) Probe(context.Context) error {
+	for folder := s.root; ; folder = filepath.Dir(folder) {
+		err := unix.Access(folder, unix.R_OK|unix.W_OK|unix.X_OK)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+			return fmt.Errorf("bucket folder %s: %w (%s: %w)", s.root, object.ErrDenied, folder, err)
+		case !errors.Is(err, fs.ErrNotExist) || folder == filepath.Dir(folder):
+			return fmt.Errorf("bucket folder %s: %s: %w", s.root, folder, err)
+		}
+	}
 }
 
 // Close implements object.Store.

@@ -51,11 +51,7 @@ func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, size in
 	if err := object.CheckPut(key, size); err != nil {
 		return err
 	}
-	r, err := object.Rewind(body, size)
-	if err != nil {
-		return fmt.Errorf("put %s: %w", key, err)
-	}
-	b, err := io.ReadAll(r)
+	b, err := io.ReadAll(object.NewSection(body, size))
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}

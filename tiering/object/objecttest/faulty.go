@@ -183,11 +183,7 @@ func (f *Faulty) Put(ctx context.Context, key string, body io.ReadSeeker, size i
 	hits := f.hit(OpPut, key)
 	if slices.ContainsFunc(hits, func(r Rule) bool { return r.Hold != nil }) {
 		// A held Put outlives its caller, and so must its bytes.
-		r, err := object.Rewind(body, size)
-		if err != nil {
-			return err
-		}
-		b, err := io.ReadAll(r)
+		b, err := io.ReadAll(object.NewSection(body, size))
 		if err != nil {
 			return fmt.Errorf("put %s: %w", key, err)
 		}

@@ -1,0 +1,106 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/stratabroker/strata/tiering/object"
+)
+
+// Get implements object.Store.
+func (s *Store) Get(ctx context.Context, key string, offset, length int64) ([]byte, error) {
+	if err := object.CheckKey(key); err != nil {
+		return nil, err
+	}
+	if err := object.CheckRange(key, offset, length, math.MaxInt64); err != nil {
+		return nil, err
+	}
+	if length == 0 {
+		return s.getNothing(ctx, key, offset)
+	}
+	out, err := s.client.GetObject(ctx, &awss3.GetObjectInput{
+		Bucket: &s.bucket,
+		Key:    s.full(key),
+		Range:  aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1)),
+	})
+	if err != nil {
+		return nil, s.failed("get", key, err)
+	}
+	defer out.Body.Close()
+	from, to, size, err := parseContentRange(aws.ToString(out.ContentRange))
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", key, err)
+	}
+	if err := object.CheckRange(key, offset, length, size); err != nil {
+		return nil, err // the answer is what there was of the range
+	}
+	if from != offset || to != offset+length-1 {
+		return nil, fmt.Errorf("get %s: asked for bytes %d-%d, got %q", key, offset, offset+length-1, *out.ContentRange)
+	}
+	if n := aws.ToInt64(out.ContentLength); n != length {
+		return nil, fmt.Errorf("get %s: asked for %d bytes, the answer has %d", key, length, n)
+	}
+	return readExactly(out.Body, key, length)
+}
+
+// getNothing answers for an empty range, which HTTP cannot express.
+func (s *Store) getNothing(ctx context.Context, key string, offset int64) ([]byte, error) {
+	out, err := s.client.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: &s.bucket, Key: s.full(key)})
+	if err != nil {
+		return nil, s.failed("get", key, err)
+	}
+	if err := object.CheckRange(key, offset, 0, aws.ToInt64(out.ContentLength)); err != nil {
+		return nil, err
+	}
+	return []byte{}, nil
+}
+
+// parseContentRange reads "bytes from-to/size", both ends included.
+func parseContentRange(s string) (from, to, size int64, err error) {
+	n, err := fmt.Sscanf(s, "bytes %d-%d/%d", &from, &to, &size)
+	if err != nil || n != 3 || from < 0 || to < from || size <= to {
+		return 0, 0, 0, fmt.Errorf("answer to a ranged GET has the Content-Range %q", s)
+	}
+	return from, to, size, nil
+}
+
+// GetAll implements object.Store.
+func (s *Store) GetAll(ctx context.Context, key string, limit int64) ([]byte, string, error) {
+	if err := object.CheckKey(key); err != nil {
+		return nil, "", err
+	}
+	out, err := s.client.GetObject(ctx, &awss3.GetObjectInput{Bucket: &s.bucket, Key: s.full(key)})
+	if err != nil {
+		return nil, "", s.failed("get", key, err)
+	}
+	defer out.Body.Close()
+	version := aws.ToString(out.ETag)
+	if out.ContentLength == nil || version == "" {
+		return nil, "", fmt.Errorf("get %s: the answer has no Content-Length or no ETag", key)
+	}
+	if *out.ContentLength > limit {
+		return nil, "", fmt.Errorf("%w: %s has %d bytes, the limit is %d", object.ErrRange, key, *out.ContentLength, limit)
+	}
+	body, err := readExactly(out.Body, key, *out.ContentLength)
+	if err != nil {
+		return nil, "", err
+	}
+	return body, version, nil
+}
+
+func readExactly(r io.Reader, key string, n int64) ([]byte, error) {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(r, b); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("get %s: answer cut off: %w", key, err)
+	}
+	return b, nil
+}

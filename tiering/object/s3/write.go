@@ -1,0 +1,152 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/stratabroker/strata/tiering/object"
+)
+
+// deleteBatch is how many keys one DeleteObjects takes.
+const deleteBatch = 1000
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Put implements object.Store. It reads the body several times (for checksums
+// and to send it), never into memory.
+func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, size int64) error {
+	if err := object.CheckPut(key, size); err != nil {
+		return err
+	}
+	sum, err := checksum(ctx, body, size)
+	if err != nil {
+		return fmt.Errorf("put %s: %w", key, err)
+	}
+	_, err = s.client.PutObject(ctx, &awss3.PutObjectInput{
+		Bucket:         &s.bucket,
+		Key:            s.full(key),
+		Body:           object.NewSection(body, size),
+		ContentLength:  &size,
+		ChecksumCRC32C: &sum,
+	})
+	if err != nil {
+		return s.failed("put", key, err)
+	}
+	return nil
+}
+
+// checksum is the CRC32C of the body as S3 writes it.
+func checksum(ctx context.Context, body io.ReadSeeker, size int64) (string, error) {
+	section := object.NewSection(body, size)
+	if _, err := section.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	h := crc32.New(castagnoli)
+	buf := make([]byte, 128<<10)
+	for {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		n, err := section.Read(buf)
+		_, _ = h.Write(buf[:n]) // never fails
+		if errors.Is(err, io.EOF) {
+			return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, h.Sum32())), nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+// PutIf implements object.Store. The version is the object's ETag.
+func (s *Store) PutIf(ctx context.Context, key string, body []byte, match string) (string, error) {
+	if err := object.CheckKey(key); err != nil {
+		return "", err
+	}
+	sum, err := checksum(ctx, bytes.NewReader(body), int64(len(body)))
+	if err != nil {
+		return "", fmt.Errorf("put %s: %w", key, err)
+	}
+	in := &awss3.PutObjectInput{
+		Bucket:         &s.bucket,
+		Key:            s.full(key),
+		Body:           bytes.NewReader(body),
+		ContentLength:  aws.Int64(int64(len(body))),
+		ChecksumCRC32C: &sum,
+	}
+	if match == "" {
+		in.IfNoneMatch = aws.String("*")
+	} else {
+		in.IfMatch = &match
+	}
+	out, err := s.client.PutObject(ctx, in)
+	if err != nil {
+		err = s.failed("put", key, err)
+		if match != "" && errors.Is(err, object.ErrNotFound) {
+			// S3 answers so to If-Match where there is no object.
+			return "", fmt.Errorf("put %s at version %s, found none: %w", key, match, object.ErrPrecondition)
+		}
+		return "", err
+	}
+	if aws.ToString(out.ETag) == "" {
+		return "", fmt.Errorf("put %s: the answer has no ETag", key)
+	}
+	return *out.ETag, nil
+}
+
+// Delete implements object.Store.
+func (s *Store) Delete(ctx context.Context, keys []string) error {
+	for _, key := range keys {
+		if err := object.CheckKey(key); err != nil {
+			return err
+		}
+	}
+	for batch := range slices.Chunk(keys, deleteBatch) {
+		ids := make([]types.ObjectIdentifier, len(batch))
+		for i, key := range batch {
+			ids[i].Key = s.full(key)
+		}
+		out, err := s.client.DeleteObjects(ctx, &awss3.DeleteObjectsInput{
+			Bucket: &s.bucket,
+			Delete: &types.Delete{Objects: ids, Quiet: aws.Bool(true)},
+		})
+		if err != nil {
+			return s.failed("delete", fmt.Sprintf("%d objects", len(batch)), err)
+		}
+		if err := refused(out.Errors); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refused is the error of those objects that the store did not delete.
+func refused(failed []types.Error) error {
+	var errs []error
+	for _, e := range failed {
+		code := aws.ToString(e.Code)
+		known := byCode(code)
+		if errors.Is(known, object.ErrNotFound) {
+			continue
+		}
+		if known == nil {
+			known = errors.New("refused")
+		}
+		errs = append(errs, fmt.Errorf("delete %s: %w (%s: %s)", aws.ToString(e.Key), known, code, aws.ToString(e.Message)))
+	}
+	if len(errs) > 3 { // one cause is seldom more telling a thousand times
+		errs = append(errs[:3], fmt.Errorf("and %d objects more", len(errs)-3))
+	}
+	return errors.Join(errs...)
+}
