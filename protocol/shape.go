@@ -6,7 +6,8 @@ import "fmt"
 // many bytes of memory decoding it takes (an upper bound, records excepted).
 // It must come before kmsg's decoder, which believes an element count up to the
 // bytes left and a count of tagged fields without any bound (four billion
-// rounds for five bytes). What passes here decodes without error; errors wrap
+// rounds for five bytes). What passes here decodes without error, but for the
+// values of tagged fields, which kmsg reads within their bounds; errors wrap
 // ErrMalformed. Cost is at most MaxDecodeFactor times the body plus
 // DecodeOverhead; a denser body is refused as malformed. Bytes after the body
 // are let be, as Kafka does.
@@ -59,6 +60,7 @@ type field struct {
 	size         int
 	since, until int16
 	nullable     bool
+	pointed      bool // kmsg keeps a pointer to it, 16 bytes more
 	fields       []field
 }
 
@@ -66,8 +68,10 @@ const lastVersion int16 = 1<<15 - 1
 
 func fixed(size int) field { return field{kind: kindFixed, size: size, until: lastVersion} }
 func text() field          { return field{kind: kindString, until: lastVersion} }
-func nullText() field      { return field{kind: kindString, nullable: true, until: lastVersion} }
-func blob() field          { return field{kind: kindBytes, until: lastVersion} }
+func nullText() field {
+	return field{kind: kindString, nullable: true, pointed: true, until: lastVersion}
+}
+func blob() field { return field{kind: kindBytes, until: lastVersion} }
 func list(size int, f ...field) field {
 	return field{kind: kindList, size: size, fields: f, until: lastVersion}
 }
@@ -75,6 +79,7 @@ func plain(size int, f field) field {
 	return field{kind: kindPlain, size: size, fields: []field{f}, until: lastVersion}
 }
 func null(f field) field               { f.nullable = true; return f }
+func pointed(f field) field            { f.pointed = true; return f }
 func since(v int16, f field) field     { f.since = v; return f }
 func until(v int16, f field) field     { f.until = v; return f }
 func within(a, b int16, f field) field { f.since, f.until = a, b; return f }
@@ -105,12 +110,13 @@ func (w *walker) field(f *field) {
 	case kindFixed:
 		w.span(f.size)
 	case kindString:
-		// A string takes its bytes, rounded up by the allocator; a nullable one
-		// its header too.
+		if f.pointed {
+			w.cost += 16
+		}
 		if f.nullable {
-			w.cost += len(w.nullableString(w.flexible)) + 32
+			w.cost += rounded(len(w.nullableString(w.flexible)))
 		} else {
-			w.cost += len(w.string(w.flexible)) + 8
+			w.cost += rounded(len(w.string(w.flexible)))
 		}
 	case kindBytes:
 		w.span(w.length(w.flexible, false))
@@ -127,8 +133,7 @@ func (w *walker) list(f *field) {
 		}
 		return
 	}
-	w.cost += n*f.size + f.size // the allocator rounds up by less than an element or an eighth
-	w.cost += n * f.size / 8
+	w.cost += rounded(n * f.size)
 	for range n {
 		w.fields(f.fields)
 		if f.kind == kindList {
@@ -140,14 +145,18 @@ func (w *walker) list(f *field) {
 	}
 }
 
+// rounded bounds what the allocator makes of n bytes: a size class or a page more.
+func rounded(n int) int { return n + n/4 + 16 }
+
 // tagged skips the tagged fields at the end of a struct. Known and unknown ones
 // count alike; none of those known to kmsg holds an array.
 func (w *walker) tagged() {
 	if !w.flexible {
 		return
 	}
+	before := len(w.b)
 	if n := w.tags(); n > 0 {
-		w.cost += tagMapCost + n*tagCost
+		w.cost += tagMapCost + n*tagCost + rounded(before-len(w.b))
 	}
 }
 

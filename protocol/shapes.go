@@ -96,7 +96,8 @@ var listOffsetsShape = []field{
 var metadataShape = []field{
 	null(list(32,
 		since(10, fixed(16)),
-		nullText())),
+		until(9, pointed(text())),
+		since(10, nullText()))),
 	since(4, fixed(1)),      // allow auto creation
 	within(8, 10, fixed(1)), // cluster authorized operations
 	since(8, fixed(1)),      // topic authorized operations
