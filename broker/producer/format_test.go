@@ -194,7 +194,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal("encoding is not stable")
 		}
 		for _, id := range []protocol.ProducerID{1, 0x1122} {
-			if _, err := again.Check(data{id: id, n: 1}.batch(), true); err != nil && record.ErrInvalid == err {
+			if _, err := again.Check(data{id: id, n: 1}.batch(), true); errors.Is(err, record.ErrInvalid) {
 				t.Fatal(err)
 			}
 		}

@@ -60,7 +60,7 @@ func (e *entry) lastSequence() int32 {
 // enter begins a life of the producer: sequences start again.
 func (e *entry) enter(epoch protocol.ProducerEpoch) {
 	if e.epoch != epoch {
-		e.epoch, e.count, e.gapless = epoch, 0, false
+		e.epoch, e.count = epoch, 0
 	}
 }
 

@@ -67,6 +67,11 @@ func TestCheckOfClientBatches(t *testing.T) {
 	for i := range int32(6) {
 		six = append(six, data{id: 7, epoch: 2, seq: i * 10, n: 10}.batch())
 	}
+	spanning := []record.Batch{data{id: 6, n: 9}.batch(), data{id: 7, seq: math.MaxInt32, n: 3}.batch()}
+	wrapped := []record.Batch{data{id: 7, seq: 0, n: math.MaxInt32 - 19}.batch()}
+	for i := range int32(5) { // from 2^31-20 up to 29
+		wrapped = append(wrapped, data{id: 7, seq: int32((math.MaxInt32 - 19 + int64(i)*10) & math.MaxInt32), n: 10}.batch())
+	}
 	tests := []struct {
 		rule  string
 		had   []record.Batch
@@ -92,10 +97,8 @@ func TestCheckOfClientBatches(t *testing.T) {
 		{"another producer has its own sequences", six, data{id: 8, epoch: 0, seq: 0, n: 1}, 0, nil},
 		{"after 2^31-1 comes 0", []record.Batch{data{id: 7, seq: math.MaxInt32 - 4, n: 5}.batch()}, data{id: 7, seq: 0, n: 1}, 0, nil},
 		{"a batch may span the wrap", []record.Batch{data{id: 7, seq: math.MaxInt32, n: 3}.batch()}, data{id: 7, seq: 2, n: 1}, 0, nil},
-		{"a batch that spans the wrap again is a duplicate", []record.Batch{data{id: 6, n: 9}.batch(), data{id: 7, seq: math.MaxInt32, n: 3}.batch()},
-			data{id: 7, seq: math.MaxInt32, n: 3}, 9, nil},
-		{"after the wrap a gap is a gap", []record.Batch{data{id: 7, seq: 0, n: math.MaxInt32}.batch(), data{id: 7, seq: math.MaxInt32, n: 5}.batch()},
-			data{id: 7, seq: 50, n: 5}, 0, producer.ErrOutOfOrderSequence},
+		{"a batch that spans the wrap again is a duplicate", spanning, data{id: 7, seq: math.MaxInt32, n: 3}, 9, nil},
+		{"after the wrap a gap is a gap", wrapped, data{id: 7, seq: 50, n: 5}, 0, producer.ErrOutOfOrderSequence},
 		{"a marker's new epoch wants sequence 0", append(six[:1:1], markerBatch(7, 3, true, 0)), data{id: 7, epoch: 3, seq: 10, n: 1}, 0, producer.ErrOutOfOrderSequence},
 		{"a marker's new epoch fences the old", append(six[:1:1], markerBatch(7, 3, true, 0)), data{id: 7, epoch: 2, seq: 10, n: 1}, 0, producer.ErrInvalidProducerEpoch},
 		{"a marker of the same epoch keeps the sequence", append(six[:1:1], markerBatch(7, 2, true, 0)), data{id: 7, epoch: 2, seq: 10, n: 1}, 0, nil},

@@ -45,6 +45,7 @@ func TestConformance(t *testing.T) {
 }
 
 func missing(t *testing.T, fsys vfs.FS, dir string) {
+	t.Helper()
 	_, openErr := fsys.Open(path.Join(dir, "no"), false)
 	_, deepErr := fsys.Open(path.Join(dir, "no/file"), true)
 	_, listErr := fsys.List(path.Join(dir, "no"))
@@ -60,6 +61,7 @@ func missing(t *testing.T, fsys vfs.FS, dir string) {
 }
 
 func readWrite(t *testing.T, fsys vfs.FS, dir string) {
+	t.Helper()
 	f := open(t, fsys, path.Join(dir, "f"))
 	data := bytes.Repeat([]byte("0123456789"), 1000)
 	if n, err := f.WriteAt(data, 5000); n != len(data) || err != nil {
@@ -95,6 +97,7 @@ func readWrite(t *testing.T, fsys vfs.FS, dir string) {
 }
 
 func truncate(t *testing.T, fsys vfs.FS, dir string) {
+	t.Helper()
 	f := open(t, fsys, path.Join(dir, "f"))
 	_, err := f.WriteAt(bytes.Repeat([]byte{7}, 9000), 0)
 	must(t, err)
@@ -111,6 +114,7 @@ func truncate(t *testing.T, fsys vfs.FS, dir string) {
 }
 
 func rename(t *testing.T, fsys vfs.FS, dir string) {
+	t.Helper()
 	a, b := path.Join(dir, "a"), path.Join(dir, "b")
 	put(t, fsys, a, "new")
 	put(t, fsys, b, "old")
@@ -130,6 +134,7 @@ func rename(t *testing.T, fsys vfs.FS, dir string) {
 }
 
 func removed(t *testing.T, fsys vfs.FS, dir string) {
+	t.Helper()
 	put(t, fsys, path.Join(dir, "f"), "still")
 	f := open(t, fsys, path.Join(dir, "f"))
 	must(t, fsys.Remove(path.Join(dir, "f")))
@@ -143,6 +148,7 @@ func removed(t *testing.T, fsys vfs.FS, dir string) {
 }
 
 func list(t *testing.T, fsys vfs.FS, dir string) {
+	t.Helper()
 	put(t, fsys, path.Join(dir, "c"), "333")
 	put(t, fsys, path.Join(dir, "a"), "1")
 	must(t, fsys.MkdirAll(path.Join(dir, "b")))
@@ -157,6 +163,7 @@ func list(t *testing.T, fsys vfs.FS, dir string) {
 }
 
 func directories(t *testing.T, fsys vfs.FS, dir string) {
+	t.Helper()
 	deep := path.Join(dir, "x/y/z")
 	must(t, fsys.MkdirAll(deep))
 	must(t, fsys.MkdirAll(deep))
@@ -193,6 +200,7 @@ func directories(t *testing.T, fsys vfs.FS, dir string) {
 }
 
 func helpers(t *testing.T, fsys vfs.FS, dir string) {
+	t.Helper()
 	name := path.Join(dir, "checkpoint")
 	put(t, fsys, name+".tmp", "a longer leftover of a crash")
 	for _, want := range []string{"first", "2nd", ""} {
@@ -207,6 +215,7 @@ func helpers(t *testing.T, fsys vfs.FS, dir string) {
 }
 
 func closed(t *testing.T, fsys vfs.FS, dir string) {
+	t.Helper()
 	f, err := fsys.Open(path.Join(dir, "f"), true)
 	must(t, err)
 	must(t, f.Close())

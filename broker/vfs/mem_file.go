@@ -100,11 +100,9 @@ func (m *Mem) resize(n *node, size int64) {
 	switch {
 	case size < old:
 		n.touch(size, old)
-		clear(n.data[size:])
 		n.data = n.data[:size]
 	case size > old:
-		n.data = append(n.data, make([]byte, size-old)...)
-		n.touch(old, size)
+		n.data = fit(n.data, int(size)) // a block that no write touches is zeros, kept or dropped
 	}
 }
 
@@ -188,7 +186,6 @@ func block(b []byte, i int64) []byte {
 // fit cuts b or fills it up with zeros.
 func fit(b []byte, size int) []byte {
 	if size <= len(b) {
-		clear(b[size:])
 		return b[:size]
 	}
 	return append(b, make([]byte, size-len(b))...)
