@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
 )
 
@@ -22,6 +23,10 @@ type Settings struct {
 	MaxSize                int32         // group.max.size
 	OffsetMetadataMaxBytes int32         // offset.metadata.max.bytes
 	OffsetsRetention       time.Duration // offsets.retention.minutes
+	ExpiryInterval         time.Duration // offsets.retention.check.interval.ms: least time between two looks for what expired
+	// MaxMemberBytes bounds what the members of all groups of one partition hold in
+	// memory: ids, protocol metadata and assignments. Zero means 64 MiB.
+	MaxMemberBytes int
 	// MaxBatchBytes bounds the record batch of one operation: max.message.bytes of
 	// __consumer_offsets. Zero means 1 MiB.
 	MaxBatchBytes int
@@ -33,14 +38,14 @@ type Client struct {
 	Host string // as Kafka's tools print it: "/192.0.2.1"
 }
 
-// Topics resolves between names and ids of the topics that exist.
+// Topics is the topics that exist now; *metadata.Image is one.
 type Topics interface {
-	TopicID(name string) (protocol.TopicID, bool)
-	TopicName(id protocol.TopicID) (string, bool)
+	Topic(name string) (metadata.Topic, bool)
+	TopicByID(id protocol.TopicID) (metadata.Topic, bool)
 }
 
-// Token names a request that waits for its reply; the caller chooses it, unique
-// among those that wait.
+// Token names a request that waits for its reply; the caller chooses it, not
+// zero and unique among those that wait.
 type Token uint64
 
 // Record is one record to be written to the partition. A nil Value is a tombstone.
@@ -60,4 +65,14 @@ type Reply struct {
 type Output struct {
 	Records []Record
 	Replies []Reply
+	Notes   []Note
+}
+
+// Note is something an operator may want to read in the log.
+type Note struct {
+	Group      string
+	Member     string // "" where it is about the whole group
+	Generation int32
+	State      string
+	What       string
 }
