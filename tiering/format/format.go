@@ -23,9 +23,9 @@ var (
 	ErrNewerFormat = errors.New("format version is newer than this strata reads")
 	// ErrForeign is given for a key that no strata object has.
 	ErrForeign = errors.New("not the key of a strata object")
-	// ErrEdit refuses an Edit or a segment that would break the manifest's or
-	// object's invariants; it is the caller's bug or a lost race, never damage.
-	ErrEdit = errors.New("refused")
+	// ErrInvalid refuses an Edit or a SegmentMeta that would break the manifest's or
+	// the object's invariants: the caller's bug or a lost race, never damage.
+	ErrInvalid = errors.New("invalid")
 )
 
 // CorruptError says which part of which kind of object is damaged, and how.

@@ -1,14 +1,23 @@
 package format
 
 import (
+	"fmt"
 	"iter"
+	"sort"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/tiering/format/formatpb"
 )
 
-// DefaultFanout is how many entries or children a page holds at most.
-const DefaultFanout = 256
+// Bounds of a page's entries or children. DefaultFanout makes pages of some 16 KiB.
+const (
+	DefaultFanout = 256
+	minFanout     = 2
+	maxFanout     = 4096
+)
 
 // Load gets the bytes of one page: one ranged GET of p.Length bytes. It need not
 // check them; its errors come back wrapped.
@@ -22,78 +31,205 @@ type Manifest struct {
 	Fanout  int // of pages to write; 0 means DefaultFanout. Reading takes any.
 }
 
-// Summary is what a page or tree holds in all. Of nothing it is zero with MaxTimestamp NoTimestamp.
+// Summary is what a page or tree holds in all. Where it holds nothing, Base and End are the
+// offset at which it ended, and MaxTimestamp is NoTimestamp.
 type Summary struct {
 	Base, End    protocol.Offset
 	MaxTimestamp protocol.Timestamp
 	Bytes        int64 // of batches (DataBytes)
-	ObjectBytes  int64 // of objects (ObjectSize)
+	ObjectBytes  int64 // of objects (ObjectSize); an object with two entries counts twice
 	Segments     int64 // entries
 	Records      int64
 }
 
-// Edit is the change from one version to the next, in this order.
-type Edit struct {
-	DropBelow protocol.Offset // entries wholly below it go; one that straddles it stays as it is
-	Replace   []Replacement
-	Append    []Entry // must continue at the end, unless nothing is left
-}
-
-// Replacement swaps the whole entries that tile [Base, End) for others that tile it too.
-type Replacement struct {
-	Base, End protocol.Offset
-	Entries   []Entry
-}
-
-// Version is a new manifest version, to be written to its object key as it is.
-type Version struct {
-	Object  []byte // the pages that changed, the root page last, then the footer
-	Root    metadata.PagePlace
-	Summary Summary
-	Version uint64
-	// Attempt is the lowest attempt of any object that this version names and its parent
-	// does not, the manifest object included (D14).
-	Attempt metadata.Attempt
-}
-
-// Apply makes the next version. objectKey must be a ManifestKey of the partition and version whose
-// attempt is the caller's; every entry's ObjectKey a SegmentKey of that partition.
-// Only pages on the paths to what changed are loaded and rewritten. A tree
-// that becomes empty has a root page too. Errors: ErrEdit for
-// gaps, overlaps and descending entries, ErrCorrupt, those of load.
-func (m Manifest) Apply(load Load, e Edit, objectKey string, version uint64) (Version, error) {
-	panic("body follows")
+// add extends a summary by what follows it.
+func (s *Summary) add(o Summary) {
+	s.End = o.End
+	s.MaxTimestamp = max(s.MaxTimestamp, o.MaxTimestamp)
+	s.Bytes += o.Bytes
+	s.ObjectBytes += o.ObjectBytes
+	s.Segments += o.Segments
+	s.Records += o.Records
 }
 
 // Summary reads the root page.
-func (m Manifest) Summary(load Load) (Summary, error) { panic("body follows") }
+func (m Manifest) Summary(load Load) (Summary, error) {
+	n, err := m.root(load)
+	if err != nil {
+		return Summary{}, err
+	}
+	return n.summary(), nil
+}
 
 // Find gives the entry that covers o; false where none does.
-func (m Manifest) Find(load Load, o protocol.Offset) (Entry, bool, error) { panic("body follows") }
+func (m Manifest) Find(load Load, o protocol.Offset) (Entry, bool, error) {
+	n, err := m.root(load)
+	for err == nil {
+		if n.level == 0 {
+			i := sort.Search(len(n.items), func(i int) bool { return n.items[i].end > o })
+			if i == len(n.items) || n.items[i].base > o {
+				return Entry{}, false, nil
+			}
+			return n.entry(i), true, nil
+		}
+		i := sort.Search(len(n.kids), func(i int) bool { return n.kids[i].sum.End > o })
+		if i == len(n.kids) || n.kids[i].sum.Base > o {
+			return Entry{}, false, nil
+		}
+		n, err = n.open(load, i)
+	}
+	return Entry{}, false, err
+}
 
 // FindTime gives the first entry with End > from and MaxTimestamp >= ts. The record asked
-// for may lie below a narrowed entry or below from: then go on from the entry's End.
+// for may lie outside a narrowed entry or below from: then go on from the entry's End.
 func (m Manifest) FindTime(load Load, ts protocol.Timestamp, from protocol.Offset) (Entry, bool, error) {
-	panic("body follows")
+	return m.first(load, func(s Summary) bool { return s.End > from && s.MaxTimestamp >= ts })
 }
 
 // FindMaxTimestamp gives the first of the entries with the greatest max timestamp (ListOffsets -3, KIP-734).
-func (m Manifest) FindMaxTimestamp(load Load) (Entry, bool, error) { panic("body follows") }
+func (m Manifest) FindMaxTimestamp(load Load) (Entry, bool, error) {
+	sum, err := m.Summary(load)
+	if err != nil {
+		return Entry{}, false, err
+	}
+	return m.first(load, func(s Summary) bool { return s.MaxTimestamp == sum.MaxTimestamp })
+}
+
+// first gives the first entry whose summary is wanted. A page whose summary is not
+// wanted must have no entry that is.
+func (m Manifest) first(load Load, wanted func(Summary) bool) (found Entry, ok bool, err error) {
+	n, err := m.root(load)
+	if err != nil {
+		return Entry{}, false, err
+	}
+	err = n.visit(load, wanted, func(e Entry) bool {
+		found, ok = e, true
+		return false
+	})
+	return found, ok, err
+}
 
 // Scan yields the entries with End > from in order. An error ends it.
 func (m Manifest) Scan(load Load, from protocol.Offset) iter.Seq2[Entry, error] {
-	panic("body follows")
+	return func(yield func(Entry, error) bool) {
+		n, err := m.root(load)
+		stopped := false
+		if err == nil {
+			err = n.visit(load, func(s Summary) bool { return s.End > from }, func(e Entry) bool {
+				stopped = !yield(e, nil)
+				return !stopped
+			})
+		}
+		if err != nil && !stopped {
+			yield(Entry{}, err)
+		}
+	}
 }
 
 // Pages yields every page of the tree, parents first, loading inner pages only. With the
 // keys of Scan these are all the objects that the version reaches. An error ends it.
-func (m Manifest) Pages(load Load) iter.Seq2[metadata.PagePlace, error] { panic("body follows") }
+func (m Manifest) Pages(load Load) iter.Seq2[metadata.PagePlace, error] {
+	return func(yield func(metadata.PagePlace, error) bool) {
+		if m.Root == (metadata.PagePlace{}) || !yield(m.Root, nil) {
+			return
+		}
+		n, err := m.root(load)
+		if err != nil {
+			yield(metadata.PagePlace{}, err)
+			return
+		}
+		n.pages(load, yield)
+	}
+}
+
+// root loads the root page; of the empty manifest it makes one.
+func (m Manifest) root(load Load) (*node, error) {
+	if m.Root == (metadata.PagePlace{}) {
+		return &node{}, nil
+	}
+	return loadNode(load, m.Root)
+}
+
+func loadNode(load Load, p metadata.PagePlace) (*node, error) {
+	b, err := load(p)
+	if err != nil {
+		return nil, fmt.Errorf("load page [%d, +%d) of %s: %w", p.Offset, p.Length, p.Key, err)
+	}
+	return decodeNode(b, p)
+}
+
+// open gives child i of an inner page, and checks that it is what this page says.
+func (n *node) open(load Load, i int) (*node, error) {
+	k := n.kids[i]
+	if k.node != nil {
+		return k.node, nil
+	}
+	p := n.names.place(k.ref)
+	child, err := loadNode(load, p)
+	if err != nil {
+		return nil, err
+	}
+	if got := child.summary(); child.level != n.level-1 || child.count() != k.count || got != k.sum || child.names != n.names {
+		return nil, corrupt(PagePart, "[%d, +%d) of %s has level %d, %d items, %+v; its parent says %d, %d, %+v",
+			p.Offset, p.Length, p.Key, child.level, child.count(), got, n.level-1, k.count, k.sum)
+	}
+	return child, nil
+}
+
+// visit calls do for each wanted entry in order until it returns false. It loads only wanted pages.
+func (n *node) visit(load Load, wanted func(Summary) bool, do func(Entry) bool) error {
+	_, err := n.visitSome(load, wanted, do)
+	return err
+}
+
+func (n *node) visitSome(load Load, wanted func(Summary) bool, do func(Entry) bool) (more bool, err error) {
+	for i, it := range n.items {
+		if wanted(it.summary()) && !do(n.entry(i)) {
+			return false, nil
+		}
+	}
+	for i, k := range n.kids {
+		if !wanted(k.sum) {
+			continue
+		}
+		child, err := n.open(load, i)
+		if err != nil {
+			return false, err
+		}
+		if more, err := child.visitSome(load, wanted, do); !more {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (n *node) pages(load Load, yield func(metadata.PagePlace, error) bool) (more bool) {
+	for i, k := range n.kids {
+		if !yield(n.names.place(k.ref), nil) {
+			return false
+		}
+		if n.level == 1 {
+			continue
+		}
+		child, err := n.open(load, i)
+		if err != nil {
+			yield(metadata.PagePlace{}, err)
+			return false
+		}
+		if !child.pages(load, yield) {
+			return false
+		}
+	}
+	return true
+}
 
 // Page is one decoded page, for tools that walk a tree on their own.
 type Page struct {
 	Level    int     // 0: a leaf
 	Entries  []Entry // of a leaf
 	Children []Child // of an inner page
+	Summary  Summary
 }
 
 // Child is a reference to a page one level below, with what that page holds.
@@ -105,7 +241,64 @@ type Child struct {
 
 // DecodePage checks the bytes of the page at p (length, CRC, version, order, tiling) and
 // decodes them. Errors: ErrNewerFormat, ErrCorrupt.
-func DecodePage(b []byte, p metadata.PagePlace) (*Page, error) { panic("body follows") }
+func DecodePage(b []byte, p metadata.PagePlace) (*Page, error) {
+	n, err := decodeNode(b, p)
+	if err != nil {
+		return nil, err
+	}
+	page := &Page{Level: n.level, Summary: n.summary()}
+	for i := range n.items {
+		page.Entries = append(page.Entries, n.entry(i))
+	}
+	for _, k := range n.kids {
+		page.Children = append(page.Children, Child{Place: n.names.place(k.ref), Summary: k.sum, Count: k.count})
+	}
+	return page, nil
+}
 
-// Summary sums up the page.
-func (p *Page) Summary() Summary { panic("body follows") }
+// OpenManifest reads a whole manifest object without the row that names it: which manifest it
+// is, and of which partition. It checks the footer and every page in the object, not those in older ones.
+// Errors: ErrNewerFormat, ErrCorrupt (IdentityPart where the object is not the one of that key).
+func OpenManifest(object []byte, key string) (Manifest, protocol.PartitionKey, error) {
+	fail := func(err error) (Manifest, protocol.PartitionKey, error) {
+		return Manifest{}, protocol.PartitionKey{}, err
+	}
+	sections, err := readFooter(FooterPart, manifestMagic, object, int64(len(object)))
+	if err != nil {
+		return fail(err)
+	}
+	if len(sections) < 2 || sections[0].kind != manifestHeadSection {
+		return fail(corrupt(FooterPart, "%d sections in a manifest", len(sections)))
+	}
+	head, err := sections[0].bytesOf(FooterPart, object, 0)
+	if err != nil {
+		return fail(err)
+	}
+	var pb formatpb.ManifestHead
+	if err := proto.Unmarshal(head, &pb); err != nil || len(pb.GetTopicId()) != len(protocol.TopicID{}) {
+		return fail(corrupt(FooterPart, "head of %d bytes: %v", len(head), err))
+	}
+	k := protocol.PartitionKey{Topic: protocol.TopicID(pb.GetTopicId()), Partition: pb.GetPartition()}
+	attempt := metadata.Attempt{Generation: pb.GetAttemptGeneration(), Index: pb.GetAttemptIndex()}
+	if is := ManifestKey(k, pb.GetVersion(), attempt, pb.GetRand()); is != key {
+		return fail(corrupt(IdentityPart, "object %s says that it is %s", key, is))
+	}
+	m := Manifest{Version: pb.GetVersion()}
+	for _, s := range sections[1:] {
+		if s.kind != pageSection {
+			continue
+		}
+		b, err := s.bytesOf(PagePart, object, 0)
+		if err != nil {
+			return fail(err)
+		}
+		m.Root = metadata.PagePlace{Key: key, Offset: s.off, Length: uint32(s.n), CRC: s.crc}
+		if _, err := decodeNode(b, m.Root); err != nil {
+			return fail(err)
+		}
+	}
+	if m.Root == (metadata.PagePlace{}) {
+		return fail(corrupt(FooterPart, "no page in a manifest"))
+	}
+	return m, k, nil
+}

@@ -78,12 +78,20 @@ func PartitionPrefix(k protocol.PartitionKey) string {
 // SegmentKey names the segment object that holds [base, end), uploaded by the
 // leader of epoch in attempt a. rand is fresh for each try, so that no key is ever written twice.
 func SegmentKey(k protocol.PartitionKey, base, end protocol.Offset, epoch protocol.Epoch, a metadata.Attempt, rand uint64) string {
-	return fmt.Sprintf("%s%020d-%020d-%010d-%s-%016x%s", PartitionPrefix(k), base, end, epoch, attemptName(a), rand, segmentSuffix)
+	return segmentName(PartitionPrefix(k), base, end, epoch, a, rand)
 }
 
 // ManifestKey names the object of one manifest version.
 func ManifestKey(k protocol.PartitionKey, version uint64, a metadata.Attempt, rand uint64) string {
-	return fmt.Sprintf("%s%s%020d-%s-%016x%s", PartitionPrefix(k), manifestDir, version, attemptName(a), rand, pageSuffix)
+	return manifestName(PartitionPrefix(k), version, a, rand)
+}
+
+func segmentName(prefix string, base, end protocol.Offset, epoch protocol.Epoch, a metadata.Attempt, rand uint64) string {
+	return fmt.Sprintf("%s%020d-%020d-%010d-%s-%016x%s", prefix, base, end, epoch, attemptName(a), rand, segmentSuffix)
+}
+
+func manifestName(prefix string, version uint64, a metadata.Attempt, rand uint64) string {
+	return fmt.Sprintf("%s%s%020d-%s-%016x%s", prefix, manifestDir, version, attemptName(a), rand, pageSuffix)
 }
 
 // RootKey names a root object.
@@ -113,7 +121,7 @@ func ParseKey(key string) (Name, error) {
 		return Name{Kind: RescuedObject}, nil
 	}
 	n, again := parseNumbered(key)
-	if again != key {
+	if again == "" || again != key {
 		return Name{}, fmt.Errorf("%w: %q", ErrForeign, key)
 	}
 	return n, nil

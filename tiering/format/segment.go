@@ -1,10 +1,14 @@
 package format
 
 import (
+	"errors"
+	"fmt"
 	"io"
+	"math"
 
 	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/protocol/record"
 )
 
 // DefaultChunkSize is the unit of ranged reads in bytes: each chunk of a
@@ -52,77 +56,113 @@ type Entry struct {
 
 // Segment is a segment object about to be uploaded.
 type Segment struct {
-	meta  SegmentMeta
 	index *Index
 	tail  []byte
 	data  io.ReaderAt
 }
 
 // BuildSegment reads size bytes of batches once, in order and a chunk at a
-// time, and makes the object's tail. It refuses (ErrEdit) a meta that
+// time, and makes the object's tail. It refuses (ErrInvalid) a meta that
 // cannot be, and (ErrCorrupt) batches that fail their CRC, do not ascend or
-// leave [Base, End). batches is read again by Body.
+// leave [Base, End); only the first may begin below Base. batches is read again by Body.
 func BuildSegment(meta SegmentMeta, batches io.ReaderAt, size int64) (*Segment, error) {
-	panic("body follows")
+	if meta.ChunkSize == 0 {
+		meta.ChunkSize = DefaultChunkSize
+	}
+	if err := meta.check(); err != nil {
+		return nil, fmt.Errorf("%w segment of %s: %w", ErrInvalid, meta.Key, err)
+	}
+	if size < 0 {
+		return nil, fmt.Errorf("%w segment of %s: %d bytes of batches", ErrInvalid, meta.Key, size)
+	}
+	scan := newScanner(meta)
+	if err := scan.scan(batches, size); err != nil {
+		return nil, fmt.Errorf("build segment of %s at %d: %w", meta.Key, meta.Base, err)
+	}
+	x := &Index{meta: meta, dataBytes: size, digest: scan.got}
+	tail := x.encode()
+	if int64(len(tail)) > math.MaxUint32 {
+		return nil, fmt.Errorf("%w segment of %s: %d bytes of indexes", ErrInvalid, meta.Key, len(tail))
+	}
+	return &Segment{index: x, tail: tail, data: batches}, nil
 }
 
 // Size is the object's length in bytes.
-func (s *Segment) Size() int64 { panic("body follows") }
+func (s *Segment) Size() int64 { return s.index.dataBytes + int64(len(s.tail)) }
 
 // Body reads the object from its start; each call gives an independent reader, for a retry.
-func (s *Segment) Body() io.ReadSeeker { panic("body follows") }
+func (s *Segment) Body() io.ReadSeeker { return io.NewSectionReader(s, 0, s.Size()) }
+
+// ReadAt reads from the object that will be: the batches, then the tail.
+func (s *Segment) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, fmt.Errorf("read segment object at %d", off)
+	}
+	if data := s.index.dataBytes - off; data > 0 {
+		want := p[:min(int64(len(p)), data)]
+		n, err = s.data.ReadAt(want, off)
+		switch {
+		case n == len(want):
+		case err == nil, errors.Is(err, io.EOF):
+			return n, io.ErrUnexpectedEOF
+		default:
+			return n, err
+		}
+	}
+	if n == len(p) {
+		return n, nil
+	}
+	if at := off + int64(n) - s.index.dataBytes; at < int64(len(s.tail)) {
+		n += copy(p[n:], s.tail[at:])
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
 
 // Entry is the manifest row of the whole object. objectKey must be the meta's
-// ObjectKey (else a reader could not tell the object from a swapped one): it panics otherwise.
-func (s *Segment) Entry(objectKey string) Entry { panic("body follows") }
+// ObjectKey (else a reader would take the object for a swapped one): it panics otherwise.
+func (s *Segment) Entry(objectKey string) Entry {
+	x := s.index
+	if want := x.meta.ObjectKey(); objectKey != want {
+		panic(fmt.Sprintf("format: segment object %q was built as %q", objectKey, want))
+	}
+	return Entry{
+		ObjectKey: objectKey, Base: x.meta.Base, End: x.meta.End, Epoch: x.meta.Epoch, MaxTimestamp: x.maxTS,
+		DataBytes: x.dataBytes, ObjectSize: s.Size(), IndexOffset: x.dataBytes,
+		IndexLength: uint32(len(s.tail)), IndexCRC: record.CRC(s.tail),
+		ChunkSize: x.meta.ChunkSize, Records: x.records, Attempt: x.meta.Attempt,
+	}
+}
 
-// Index is a segment object's decoded tail. It is immutable.
-type Index struct{ meta SegmentMeta }
+// Bounds of the chunk size.
+const (
+	minChunkSize = 4 << 10
+	maxChunkSize = 1 << 20
+)
 
-// DecodeIndex reads the tail that e locates and checks that it belongs to e.
-// Errors: ErrNewerFormat, ErrCorrupt (IdentityPart for another object's tail).
-func DecodeIndex(tail []byte, e Entry) (*Index, error) { panic("body follows") }
-
-// OpenSegment reads a segment object's tail without a manifest, from its footer. It
-// checks everything but the batches. Errors: those of r, ErrNewerFormat, ErrCorrupt.
-func OpenSegment(r io.ReaderAt, size int64) (SegmentMeta, *Index, error) { panic("body follows") }
-
-// Floor is the byte position of a batch boundary at or before the batch that holds o,
-// in the chunk in which that batch begins.
-func (x *Index) Floor(o protocol.Offset) (pos int64) { panic("body follows") }
-
-// FloorTime is a batch boundary at or before the first batch whose max
-// timestamp is not below ts, in the chunk where that batch begins; DataBytes where there is none.
-func (x *Index) FloorTime(ts protocol.Timestamp) (pos int64) { panic("body follows") }
-
-// Chunks is the number of chunks of the batches.
-func (x *Index) Chunks() int { panic("body follows") }
-
-// ChunkRange is where chunk i lies in the object, in bytes. The last may be shorter.
-func (x *Index) ChunkRange(i int) (off, n int64) { panic("body follows") }
-
-// CheckChunk compares the bytes of chunk i with its CRC32C. Error: ErrCorrupt.
-func (x *Index) CheckChunk(i int, b []byte) error { panic("body follows") }
-
-// Verify reads all batches from data (the object, or its first DataBytes) once and
-// checks chunk CRCs, batch CRCs, offsets and that the indexes say what the batches say.
-// Errors: those of data, ErrCorrupt.
-func (x *Index) Verify(data io.ReaderAt) error { panic("body follows") }
-
-// Meta is the object's identity and all it says of epochs, producers and transactions.
-func (x *Index) Meta() SegmentMeta { return x.meta }
-
-// DataBytes is the length of the batches, which start at 0.
-func (x *Index) DataBytes() int64 { panic("body follows") }
-
-// Epochs, Producers and Aborted are as SegmentMeta says. They must not be changed.
-func (x *Index) Epochs() []protocol.EpochStart { return x.meta.Epochs }
-
-// Producers is the producer state at End.
-func (x *Index) Producers() []byte { return x.meta.Producers }
-
-// Aborted lists the aborted transactions that overlap the object.
-func (x *Index) Aborted() []protocol.AbortedTxn { return x.meta.Aborted }
-
-// Bytes is what the index takes on the heap, about, for caches to charge.
-func (x *Index) Bytes() int64 { panic("body follows") }
+// check tells what of a meta cannot be.
+func (m SegmentMeta) check() error {
+	switch {
+	case m.Base < 0 || m.End <= m.Base:
+		return fmt.Errorf("offsets [%d, %d)", m.Base, m.End)
+	case m.Key.Partition < 0 || m.Epoch < 0:
+		return fmt.Errorf("partition %d, leader epoch %d", m.Key.Partition, m.Epoch)
+	case m.ChunkSize < minChunkSize || m.ChunkSize > maxChunkSize || m.ChunkSize&(m.ChunkSize-1) != 0:
+		return fmt.Errorf("chunk size %d is not a power of two from %d to %d", m.ChunkSize, minChunkSize, maxChunkSize)
+	case len(m.TopicName) > math.MaxUint16:
+		return fmt.Errorf("topic name of %d bytes", len(m.TopicName))
+	}
+	for i, e := range m.Epochs {
+		if e.Start >= m.End || i > 0 && (e.Epoch <= m.Epochs[i-1].Epoch || e.Start <= m.Epochs[i-1].Start) {
+			return fmt.Errorf("epoch lineage %v within [%d, %d)", m.Epochs, m.Base, m.End)
+		}
+	}
+	for _, a := range m.Aborted {
+		if a.First > a.Last || a.Last < m.Base || a.First >= m.End {
+			return fmt.Errorf("aborted transaction %+v does not overlap [%d, %d)", a, m.Base, m.End)
+		}
+	}
+	return nil
+}
