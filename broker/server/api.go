@@ -3,7 +3,7 @@
 // may hold (DESIGN D23). It knows the table of served APIs and nothing of what
 // they do; the composition root gives it a Handler.
 //
-// Lock order: Server.mu, conn.mu and budget.mu are never held together.
+// Lock order: conn.mu, then budget.mu; Server.mu is held with neither.
 package server
 
 import (
@@ -32,8 +32,8 @@ type Conn struct {
 	ClientSoftware, ClientVersion string
 }
 
-// Request is one decoded frame. Body aliases the frame, which lives until the
-// reply was given and written. protocol.CheckBody has passed it.
+// Request is one decoded frame. Body aliases the frame; it is not touched after
+// Reply, which gives up what the frame was charged. protocol.CheckBody has passed it.
 type Request struct {
 	Conn   *Conn
 	Header protocol.RequestHeader

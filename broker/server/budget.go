@@ -78,21 +78,17 @@ func (c *charge) add(n int64, wait time.Duration, stop <-chan struct{}) error {
 	return err
 }
 
-// force takes n bytes without waiting: replies are never held back, but what
-// they hold keeps new frames out.
-func (c *charge) force(n int64) {
-	c.b.mu.Lock()
-	c.b.take(c, n)
-	c.b.mu.Unlock()
-}
-
 // release gives back all that the charge holds.
-func (c *charge) release() {
+func (c *charge) release() { c.become(0) }
+
+// become makes the charge hold n bytes, without waiting: replies are never held
+// back, but what they hold keeps new frames out.
+func (c *charge) become(n int64) {
 	b := c.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.used -= c.held
-	c.held = 0
+	b.used += n - c.held
+	c.held = n
 	if b.used < 0 {
 		panic("server: memory budget below zero")
 	}

@@ -38,7 +38,7 @@ type conn struct {
 
 	mu        sync.Mutex
 	queue     []*exchange // started and not yet written, in order of arrival; guarded by mu
-	frames    int64       // bytes their requests hold; guarded by mu
+	frames    int64       // bytes that unanswered requests hold; guarded by mu
 	responses int64       // bytes of given replies not yet written; guarded by mu
 	writing   bool        // a writer goroutine runs; guarded by mu
 	draining  bool        // no more is read; guarded by mu

@@ -15,7 +15,7 @@ const writeChunk = 256 * kib
 
 // reply takes the answer to x. It is what Request.Reply does.
 func (c *conn) reply(x *exchange, r Response) {
-	length, heap := int64(0), int64(0)
+	length, heap := int64(0), int64(perRequest)
 	for _, p := range r.Parts {
 		length += int64(p.Len())
 		if h, ok := p.(interface{ HeapBytes() int }); ok {
@@ -27,15 +27,17 @@ func (c *conn) reply(x *exchange, r Response) {
 		c.mu.Unlock()
 		panic("server: a request was answered twice")
 	}
+	// Under the lock: once it is free the writer may release the charge.
+	x.charge.become(heap)
 	x.replied, x.resp, x.length = true, r, length
+	x.req.Body = nil // the frame is no longer needed, however slowly the reply is taken
 	if c.dead {
 		c.mu.Unlock()
 		c.discard(x)
 		return
 	}
+	c.frames -= x.size
 	c.responses += length
-	// Charged under the lock: once unlocked the writer may release it.
-	x.charge.force(heap)
 	wake := !c.writing && c.queue[0] == x
 	if wake {
 		c.writing = true
@@ -44,6 +46,15 @@ func (c *conn) reply(x *exchange, r Response) {
 	c.mu.Unlock()
 	if wake {
 		go c.write()
+	}
+	c.mayRead()
+}
+
+// mayRead lets the reader look again whether there is room.
+func (c *conn) mayRead() {
+	select {
+	case c.room <- struct{}{}:
+	default:
 	}
 }
 
@@ -89,7 +100,6 @@ func (c *conn) pop() (x *exchange, last bool) {
 func (c *conn) finish(x *exchange) {
 	now := time.Now()
 	c.mu.Lock()
-	c.frames -= x.size
 	c.responses -= x.length
 	c.active = now
 	if len(c.queue) == 0 {
@@ -101,10 +111,7 @@ func (c *conn) finish(x *exchange) {
 	n.replies.Add(1)
 	n.nanos.Add(int64(now.Sub(x.arrived)))
 	n.throttleMs.Add(int64(x.resp.ThrottleMs))
-	select {
-	case c.room <- struct{}{}:
-	default:
-	}
+	c.mayRead()
 }
 
 // discard releases a reply's parts and the request's memory.
