@@ -1,6 +1,7 @@
 package object
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
@@ -32,7 +33,7 @@ func (s *Section) Read(p []byte) (int, error) {
 	p = p[:min(int64(len(p)), s.size-s.at)]
 	n, err := s.body.Read(p)
 	s.at += int64(n)
-	if err == io.EOF { // of the body: the section has its own
+	if errors.Is(err, io.EOF) { // of the body: the section has its own
 		err = nil
 		if s.at < s.size {
 			err = io.ErrUnexpectedEOF

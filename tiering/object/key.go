@@ -46,7 +46,7 @@ func CheckPrefix(prefix string) error {
 }
 
 func notInKey(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
 }
 
 // CheckPut refuses the arguments of a Put that no driver can honour.

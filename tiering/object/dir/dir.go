@@ -51,7 +51,7 @@ func New(root string) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("bucket folder: %w", err)
 	default:
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		if info, err := f.Stat(); err != nil {
 			return nil, fmt.Errorf("bucket folder: %w", err)
 		} else if !info.IsDir() {
@@ -132,7 +132,7 @@ func syncFolder(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return f.Sync()
 }
 
@@ -142,7 +142,7 @@ func (s *Store) Get(ctx context.Context, key string, offset, length int64) ([]by
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := object.CheckRange(key, offset, length, size); err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func (s *Store) GetAll(ctx context.Context, key string, limit int64) ([]byte, st
 	if err != nil {
 		return nil, "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if size > limit {
 		return nil, "", fmt.Errorf("%w: %s has %d bytes, the limit is %d", object.ErrRange, key, size, limit)
 	}
@@ -189,7 +189,7 @@ func (s *Store) open(ctx context.Context, key string) (*os.File, int64, error) {
 		err = object.ErrNotFound // the folder of other objects
 	}
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, 0, fmt.Errorf("get %s: %w", key, err)
 	}
 	return f, info.Size(), nil

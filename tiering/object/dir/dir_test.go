@@ -29,7 +29,10 @@ func open(t *testing.T, root string) *dir.Store {
 }
 
 func TestConformance(t *testing.T) {
-	objecttest.Run(t, func(t *testing.T) object.Store { return open(t, filepath.Join(t.TempDir(), "made", "here")) })
+	objecttest.Run(t, func(t *testing.T) object.Store {
+		t.Helper()
+		return open(t, filepath.Join(t.TempDir(), "made", "here"))
+	})
 }
 
 // tree lists the files and folders below root.
@@ -119,7 +122,7 @@ func TestListRemovesOnlyTemporaryFilesOfTheDead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { f.Close() })
+		t.Cleanup(func() { _ = f.Close() })
 		if err := os.Chtimes(f.Name(), modified, modified); err != nil {
 			t.Fatal(err)
 		}
@@ -197,6 +200,7 @@ func TestPutIfIsAtomicBetweenProcesses(t *testing.T) {
 }
 
 func increment(t *testing.T, s *dir.Store) {
+	t.Helper()
 	for done := 0; done < increments; {
 		body, version, err := s.GetAll(t.Context(), "counter", 100)
 		if err != nil {

@@ -2,6 +2,7 @@ package dir
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -23,7 +24,7 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[object
 			folder, _ := path.Split(prefix) // only below it can keys have the prefix
 			err = l.walk(folder)
 		}
-		if err != nil && err != errStopped {
+		if err != nil && !errors.Is(err, errStopped) {
 			yield(object.Info{}, fmt.Errorf("list %s: %w", prefix, err))
 		}
 	}
@@ -75,18 +76,30 @@ func (l *listing) walk(folder string) error {
 	return nil
 }
 
+// enters tells whether keys below folder (which ends in "/") may be listed.
+func (l *listing) enters(folder string) bool {
+	if object.CheckPrefix(folder) != nil {
+		return false // not ours
+	}
+	if !strings.HasPrefix(folder, l.prefix) && !strings.HasPrefix(l.prefix, folder) {
+		return false
+	}
+	return folder >= l.after || strings.HasPrefix(l.after, folder) // else all lie below after
+}
+
+func (l *listing) wants(key string) bool {
+	return strings.HasPrefix(key, l.prefix) && key > l.after && object.CheckKey(key) == nil
+}
+
 // visit lists one object, or what lies below one folder (key ends in "/").
 func (l *listing) visit(key string) error {
 	if strings.HasSuffix(key, "/") {
-		if !strings.HasPrefix(key, l.prefix) && !strings.HasPrefix(l.prefix, key) || object.CheckPrefix(key) != nil {
-			return nil
+		if l.enters(key) {
+			return l.walk(key)
 		}
-		if key < l.after && !strings.HasPrefix(l.after, key) {
-			return nil // all of its keys lie below after
-		}
-		return l.walk(key)
+		return nil
 	}
-	if !strings.HasPrefix(key, l.prefix) || key <= l.after || object.CheckKey(key) != nil {
+	if !l.wants(key) {
 		return nil
 	}
 	info, err := os.Lstat(l.store.path(key))

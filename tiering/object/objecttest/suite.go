@@ -23,7 +23,7 @@ func Run(t *testing.T, open func(t *testing.T) object.Store) {
 	t.Helper()
 	for _, c := range []struct {
 		rule string
-		test func(t *testing.T, s object.Store)
+		test func(t subject)
 	}{
 		{"put objects are read back whole and in part", putAndGet},
 		{"put reads the body from its start and only size bytes", putBody},
@@ -58,62 +58,68 @@ func Run(t *testing.T, open func(t *testing.T) object.Store) {
 					t.Errorf("Close: %v", err)
 				}
 			})
-			c.test(t, s)
+			c.test(subject{t, s})
 		})
 	}
 }
 
+// subject is one subtest and the store it is about.
+type subject struct {
+	*testing.T
+	store object.Store
+}
+
 // Put writes body under key, or fails the test.
-func Put(t *testing.T, s object.Store, key string, body []byte) {
-	t.Helper()
-	if err := s.Put(t.Context(), key, bytes.NewReader(body), int64(len(body))); err != nil {
-		t.Fatalf("Put %s: %v", key, err)
+func Put(tb testing.TB, s object.Store, key string, body []byte) {
+	tb.Helper()
+	if err := s.Put(tb.Context(), key, bytes.NewReader(body), int64(len(body))); err != nil {
+		tb.Fatalf("Put %s: %v", key, err)
 	}
 }
 
 // List returns the keys under prefix above after, or fails the test.
-func List(t *testing.T, s object.Store, prefix, after string) []string {
-	t.Helper()
+func List(tb testing.TB, s object.Store, prefix, after string) []string {
+	tb.Helper()
 	var keys []string
-	for info, err := range s.List(t.Context(), prefix, after) {
+	for info, err := range s.List(tb.Context(), prefix, after) {
 		if err != nil {
-			t.Fatalf("List %q after %q: %v", prefix, after, err)
+			tb.Fatalf("List %q after %q: %v", prefix, after, err)
 		}
 		keys = append(keys, info.Key)
 	}
 	return keys
 }
 
-func wantAll(t *testing.T, s object.Store, key string, want []byte) (version string) {
-	t.Helper()
-	got, version, err := s.GetAll(t.Context(), key, int64(len(want)))
+func wantAll(tb testing.TB, s object.Store, key string, want []byte) (version string) {
+	tb.Helper()
+	got, version, err := s.GetAll(tb.Context(), key, int64(len(want)))
 	if err != nil {
-		t.Fatalf("GetAll %s: %v", key, err)
+		tb.Fatalf("GetAll %s: %v", key, err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Fatalf("GetAll %s: %d bytes that differ from the %d written", key, len(got), len(want))
+		tb.Fatalf("GetAll %s: %d bytes that differ from the %d written", key, len(got), len(want))
 	}
 	if version == "" {
-		t.Fatalf("GetAll %s: no version", key)
+		tb.Fatalf("GetAll %s: no version", key)
 	}
 	return version
 }
 
-func wantRange(t *testing.T, s object.Store, key string, whole []byte, offset, length int64) {
-	t.Helper()
-	got, err := s.Get(t.Context(), key, offset, length)
+func wantRange(tb testing.TB, s object.Store, key string, whole []byte, offset, length int64) {
+	tb.Helper()
+	got, err := s.Get(tb.Context(), key, offset, length)
 	if err != nil {
-		t.Fatalf("Get %s [%d,+%d): %v", key, offset, length, err)
+		tb.Fatalf("Get %s [%d,+%d): %v", key, offset, length, err)
 	}
 	if !bytes.Equal(got, whole[offset:offset+length]) {
-		t.Fatalf("Get %s [%d,+%d): wrong bytes", key, offset, length)
+		tb.Fatalf("Get %s [%d,+%d): wrong bytes", key, offset, length)
 	}
 }
 
-func wantErr(t *testing.T, err, want error, what string) {
-	t.Helper()
+func wantErr(tb testing.TB, err, want error, what string) {
+	tb.Helper()
 	if !errors.Is(err, want) {
-		t.Errorf("%s: got error %v, want %v", what, err, want)
+		tb.Errorf("%s: got error %v, want %v", what, err, want)
 	}
 }
 
@@ -126,7 +132,8 @@ func random(seed uint64, n int) []byte {
 	return b
 }
 
-func putAndGet(t *testing.T, s object.Store) {
+func putAndGet(t subject) {
+	s := t.store
 	body := random(1, 100_000)
 	Put(t, s, "data/00/topic/0/segment.seg", body)
 	wantAll(t, s, "data/00/topic/0/segment.seg", body)
@@ -135,7 +142,8 @@ func putAndGet(t *testing.T, s object.Store) {
 	}
 }
 
-func putBody(t *testing.T, s object.Store) {
+func putBody(t subject) {
+	s := t.store
 	body := bytes.NewReader([]byte("0123456789"))
 	if _, err := body.Seek(5, io.SeekStart); err != nil {
 		t.Fatal(err)
@@ -151,7 +159,8 @@ func putBody(t *testing.T, s object.Store) {
 	}
 }
 
-func putReplaces(t *testing.T, s object.Store) {
+func putReplaces(t subject) {
+	s := t.store
 	Put(t, s, "a/k", []byte("the first and longer one"))
 	Put(t, s, "a/k", []byte("second"))
 	wantAll(t, s, "a/k", []byte("second"))
@@ -186,7 +195,8 @@ func (b *breakingBody) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, struct{ io.Reader }{b})
 }
 
-func putFails(t *testing.T, s object.Store) {
+func putFails(t subject) {
+	s := t.store
 	body := random(2, 300_000)
 	err := s.Put(t.Context(), "a/broken", &breakingBody{bytes.NewReader(body), 200_000}, 300_000)
 	wantErr(t, err, errBody, "Put of a body that fails")
@@ -201,7 +211,8 @@ func putFails(t *testing.T, s object.Store) {
 	wantAll(t, s, "a/kept", []byte("kept"))
 }
 
-func empty(t *testing.T, s object.Store) {
+func empty(t subject) {
+	s := t.store
 	Put(t, s, "e", nil)
 	wantAll(t, s, "e", nil)
 	wantRange(t, s, "e", nil, 0, 0)
@@ -219,14 +230,16 @@ func empty(t *testing.T, s object.Store) {
 	}
 }
 
-func large(t *testing.T, s object.Store) {
+func large(t subject) {
+	s := t.store
 	body := random(3, 10<<20)
 	Put(t, s, "large", body)
 	wantAll(t, s, "large", body)
 	wantRange(t, s, "large", body, 5<<20-1, 128<<10)
 }
 
-func ranges(t *testing.T, s object.Store) {
+func ranges(t subject) {
+	s := t.store
 	Put(t, s, "ten", []byte("0123456789"))
 	for _, r := range [][2]int64{{0, 11}, {9, 2}, {10, 1}, {11, 0}, {100, 5}, {-1, 3}, {0, -1}, {1, 1<<63 - 1}} {
 		_, err := s.Get(t.Context(), "ten", r[0], r[1])
@@ -234,7 +247,8 @@ func ranges(t *testing.T, s object.Store) {
 	}
 }
 
-func notFound(t *testing.T, s object.Store) {
+func notFound(t subject) {
+	s := t.store
 	Put(t, s, "folder/there", []byte("x"))
 	for _, key := range []string{"missing", "folder", "folder/missing", "folder/there/below", "no/such/folder"} {
 		_, err := s.Get(t.Context(), key, 0, 1)
@@ -246,14 +260,16 @@ func notFound(t *testing.T, s object.Store) {
 	}
 }
 
-func getAllLimit(t *testing.T, s object.Store) {
+func getAllLimit(t subject) {
+	s := t.store
 	Put(t, s, "k", []byte("0123456789"))
 	_, _, err := s.GetAll(t.Context(), "k", 9)
 	wantErr(t, err, object.ErrRange, "GetAll beyond its limit")
 	wantAll(t, s, "k", []byte("0123456789"))
 }
 
-func invalidKeys(t *testing.T, s object.Store) {
+func invalidKeys(t subject) {
+	s := t.store
 	for _, key := range []string{
 		"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/..", "a/../b", "./a", "a b", "a~b", "~lock", "a\x00", "a\\b", "ä", "a:b", "a*",
 		strings.Repeat("s", object.MaxSegmentBytes+1), strings.Repeat("a/", object.MaxKeyBytes/2) + "b",
@@ -282,7 +298,8 @@ func invalidKeys(t *testing.T, s object.Store) {
 	wantAll(t, s, longest, []byte("x"))
 }
 
-func endedContext(t *testing.T, s object.Store) {
+func endedContext(t subject) {
+	s := t.store
 	Put(t, s, "k", []byte("x"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -304,7 +321,8 @@ func endedContext(t *testing.T, s object.Store) {
 	}
 }
 
-func listInfo(t *testing.T, s object.Store) {
+func listInfo(t subject) {
+	s := t.store
 	before := time.Now().Add(-2 * time.Minute) // another machine's clock, to the second
 	Put(t, s, "a/k", random(4, 12_345))
 	for info, err := range s.List(t.Context(), "a/", "") {

@@ -9,7 +9,8 @@ import (
 	"github.com/stratabroker/strata/tiering/object"
 )
 
-func listOrder(t *testing.T, s object.Store) {
+func listOrder(t subject) {
+	s := t.store
 	keys := []string{"a-b", "a.b", "a/b", "a/b-c", "a/b.c", "a/c/d", "a/c-d", "a0", "aB", "aa/x", "B", "_u", "a_/z", "a-/z", "a-.", "Z/z", "0/1", "00"}
 	for _, key := range keys {
 		Put(t, s, key, []byte(key))
@@ -29,7 +30,8 @@ func listOrder(t *testing.T, s object.Store) {
 	}
 }
 
-func listPrefixAfter(t *testing.T, s object.Store) {
+func listPrefixAfter(t subject) {
+	s := t.store
 	keys := []string{"data/00/t/0/1.seg", "data/00/t/0/2.seg", "data/00/t/1/1.seg", "data/00/t10/1.seg", "data/0f/t/0/1.seg", "data-x/1", "root/1/1.page", "cluster.json"}
 	for _, key := range keys {
 		Put(t, s, key, nil)
@@ -50,7 +52,8 @@ func listPrefixAfter(t *testing.T, s object.Store) {
 	}
 }
 
-func listStops(t *testing.T, s object.Store) {
+func listStops(t subject) {
+	s := t.store
 	for i := range 5 {
 		Put(t, s, fmt.Sprintf("k/%d", i), nil)
 	}
@@ -68,21 +71,22 @@ func listStops(t *testing.T, s object.Store) {
 	}
 }
 
-func putNumbered(t *testing.T, s object.Store, n int) []string {
-	t.Helper()
+func putNumbered(tb testing.TB, s object.Store, n int) []string {
+	tb.Helper()
 	keys := make([]string, n)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("many/%d/%05d", i/700, i)
 	}
 	parallel(16, func(worker int) {
 		for i := worker; i < n; i += 16 {
-			Put(t, s, keys[i], nil)
+			Put(tb, s, keys[i], nil)
 		}
 	})
 	return keys
 }
 
-func listLong(t *testing.T, s object.Store) {
+func listLong(t subject) {
+	s := t.store
 	const n = 2100 // three pages of S3
 	keys := putNumbered(t, s, n)
 	for _, from := range []int{0, 1, 999, 1000, 1001, 1999, 2000, n} {
@@ -96,7 +100,8 @@ func listLong(t *testing.T, s object.Store) {
 	}
 }
 
-func listConcurrent(t *testing.T, s object.Store) {
+func listConcurrent(t subject) {
+	s := t.store
 	keys := putNumbered(t, s, 300)
 	done := make(chan struct{})
 	go func() {

@@ -6,12 +6,12 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"testing"
 
 	"github.com/stratabroker/strata/tiering/object"
 )
 
-func putIfAbsent(t *testing.T, s object.Store) {
+func putIfAbsent(t subject) {
+	s := t.store
 	version, err := s.PutIf(t.Context(), "OWNER", []byte("one"), "")
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +27,8 @@ func putIfAbsent(t *testing.T, s object.Store) {
 	wantErr(t, err, object.ErrPrecondition, "PutIf absent over what Put wrote")
 }
 
-func putIfMatch(t *testing.T, s object.Store) {
+func putIfMatch(t subject) {
+	s := t.store
 	v1, err := s.PutIf(t.Context(), "OWNER", []byte("one"), "")
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +55,8 @@ func putIfMatch(t *testing.T, s object.Store) {
 	}
 }
 
-func probe(t *testing.T, s object.Store) {
+func probe(t subject) {
+	s := t.store
 	for range 2 {
 		if ok, err := object.ProbeConditional(t.Context(), s, "probe/scratch"); err != nil || !ok {
 			t.Fatalf("ProbeConditional: %v, %v", ok, err)
@@ -79,7 +81,8 @@ func parallel(n int, f func(i int)) {
 	wg.Wait()
 }
 
-func putIfRace(t *testing.T, s object.Store) {
+func putIfRace(t subject) {
+	s := t.store
 	const racers = 32
 	match := ""
 	for round := range 3 {
@@ -110,7 +113,8 @@ func putIfRace(t *testing.T, s object.Store) {
 }
 
 // putIfCounter adds up by compare and swap: a lost update shows in the sum.
-func putIfCounter(t *testing.T, s object.Store) {
+func putIfCounter(t subject) {
+	s := t.store
 	const workers, each = 4, 5
 	if _, err := s.PutIf(t.Context(), "counter", []byte("0"), ""); err != nil {
 		t.Fatal(err)
@@ -139,7 +143,8 @@ func putIfCounter(t *testing.T, s object.Store) {
 	wantAll(t, s, "counter", []byte(strconv.Itoa(workers*each)))
 }
 
-func readYourWrites(t *testing.T, s object.Store) {
+func readYourWrites(t subject) {
+	s := t.store
 	parallel(8, func(i int) {
 		for j := range 5 {
 			key, body := fmt.Sprintf("w/%d/%d", i, j), random(uint64(i*100+j), 1000+j)
@@ -160,7 +165,8 @@ func readYourWrites(t *testing.T, s object.Store) {
 	})
 }
 
-func deleteMany(t *testing.T, s object.Store) {
+func deleteMany(t subject) {
+	s := t.store
 	if err := s.Delete(t.Context(), nil); err != nil {
 		t.Errorf("Delete of nothing: %v", err)
 	}
@@ -191,7 +197,8 @@ func deleteMany(t *testing.T, s object.Store) {
 	wantAll(t, s, "gone/1/kept", []byte("x"))
 }
 
-func putDeleteRace(t *testing.T, s object.Store) {
+func putDeleteRace(t subject) {
+	s := t.store
 	parallel(8, func(i int) {
 		key := fmt.Sprintf("deep/er/folder/%d", i)
 		for range 10 {

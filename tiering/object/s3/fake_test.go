@@ -38,12 +38,12 @@ func xmlError(w http.ResponseWriter, status int, code string) {
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(status)
 	if code != "" {
-		fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>told so</Message></Error>`, code)
+		_, _ = fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>told so</Message></Error>`, code)
 	}
 }
 
 func TestErrorsHaveOneMeaningAndOneRequest(t *testing.T) {
-	all := []error{object.ErrNotFound, object.ErrPrecondition, object.ErrRange, object.ErrThrottled, object.ErrNoBucket, object.ErrDenied}
+	kinds := []error{object.ErrNotFound, object.ErrPrecondition, object.ErrRange, object.ErrThrottled, object.ErrNoBucket, object.ErrDenied}
 	for _, c := range []struct {
 		status int
 		code   string
@@ -78,9 +78,9 @@ func TestErrorsHaveOneMeaningAndOneRequest(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			for _, e := range all {
-				if errors.Is(err, e) != (e == c.want) {
-					t.Errorf("%v; is it %q? %t", err, e, errors.Is(err, e))
+			for _, kind := range kinds {
+				if got, want := errors.Is(err, kind), c.want != nil && errors.Is(c.want, kind); got != want {
+					t.Errorf("%v: is it %q? %t", err, kind, got)
 				}
 			}
 			if requests != 1 {

@@ -32,7 +32,7 @@ func (s *Store) Get(ctx context.Context, key string, offset, length int64) ([]by
 	if err != nil {
 		return nil, s.failed("get", key, err)
 	}
-	defer out.Body.Close()
+	defer func() { _ = out.Body.Close() }()
 	from, to, size, err := parseContentRange(aws.ToString(out.ContentRange))
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", key, err)
@@ -79,7 +79,7 @@ func (s *Store) GetAll(ctx context.Context, key string, limit int64) ([]byte, st
 	if err != nil {
 		return nil, "", s.failed("get", key, err)
 	}
-	defer out.Body.Close()
+	defer func() { _ = out.Body.Close() }()
 	version := aws.ToString(out.ETag)
 	if out.ContentLength == nil || version == "" {
 		return nil, "", fmt.Errorf("get %s: the answer has no Content-Length or no ETag", key)

@@ -35,6 +35,7 @@ func run(m *testing.M) int {
 
 func TestConformance(t *testing.T) {
 	objecttest.Run(t, func(t *testing.T) object.Store {
+		t.Helper()
 		s, err := server.Open(t.Context(), server.Bucket(t))
 		if err != nil {
 			t.Fatal(err)
@@ -50,7 +51,7 @@ func TestProbeTellsWhatIsWrong(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer store.Close()
+		defer func() { _ = store.Close() }()
 		return store.Probe(t.Context())
 	}
 	if err := probe(u, *server); err != nil {
@@ -70,7 +71,7 @@ func TestProbeTellsWhatIsWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	if _, _, err := store.GetAll(t.Context(), "cluster.json", 100); !errors.Is(err, object.ErrNoBucket) || errors.Is(err, object.ErrNotFound) {
 		t.Errorf("an object of a missing bucket: %v", err)
 	}

@@ -41,7 +41,7 @@ func binary(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close() // which unlocks
+	defer func() { _ = lock.Close() }() // which unlocks
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
@@ -66,7 +66,7 @@ func build(ctx context.Context, folder, path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
+	defer func() { _ = os.RemoveAll(temp) }()
 	cmd := exec.CommandContext(ctx, "go", "install", "-v", module+"@"+version)
 	cmd.Dir = temp // outside of this module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off", "GOBIN="+temp, "GOPROXY="+proxy)

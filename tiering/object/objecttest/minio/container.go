@@ -40,7 +40,7 @@ func engineAnswers(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	defer provider.Close()
+	defer func() { _ = provider.Close() }()
 	return provider.Health(ctx) == nil
 }
 
@@ -119,7 +119,7 @@ func imageExists(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer provider.Close()
+	defer func() { _ = provider.Close() }()
 	images, err := provider.ListImages(ctx)
 	if err != nil {
 		return false, err
@@ -138,7 +138,7 @@ func buildContext(path string, size int64) (_ *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	file, err := os.CreateTemp("", "strata-minio-image-")
 	if err != nil {
 		return nil, err

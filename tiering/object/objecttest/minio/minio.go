@@ -34,18 +34,18 @@ type Server struct {
 
 // Run starts a server that stops with the test. Servers of one process are
 // shared best by starting one in TestMain with Start.
-func Run(t testing.TB) *Server {
-	t.Helper()
-	s, err := Start(t.Context())
+func Run(tb testing.TB) *Server {
+	tb.Helper()
+	s, err := Start(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Stop(); err != nil {
-			t.Errorf("stop MinIO: %v", err)
+			tb.Errorf("stop MinIO: %v", err)
 		}
 	})
-	t.Logf("MinIO as a %s at %s", s.Kind, s.Endpoint)
+	tb.Logf("MinIO as a %s at %s", s.Kind, s.Endpoint)
 	return s
 }
 
@@ -78,11 +78,11 @@ func (s *Server) Stop() error {
 }
 
 // Bucket makes a fresh bucket and returns its URL with a prefix.
-func (s *Server) Bucket(t testing.TB) object.URL {
-	t.Helper()
-	u, err := s.NewBucket(t.Context())
+func (s *Server) Bucket(tb testing.TB) object.URL {
+	tb.Helper()
+	u, err := s.NewBucket(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return u
 }
@@ -97,7 +97,7 @@ func (s *Server) NewBucket(ctx context.Context) (object.URL, error) {
 	if err != nil {
 		return object.URL{}, err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	return u, store.CreateBucket(ctx)
 }
 
