@@ -184,7 +184,7 @@ func (t *editor) items(entries []Entry) ([]item, error) {
 func (t *editor) splice(lo, hi protocol.Offset, items []item) (removed []item, err error) {
 	end := t.root.summary().End
 	s := splicer{editor: t, lo: lo, hi: hi, collect: len(items) > 0}
-	kids, err := s.splice(kid{sum: t.root.summary(), count: t.root.count(), node: t.root}, t.root.level, items)
+	kids, err := s.splice(kid{sum: t.root.summary(), count: t.root.count(), node: t.root}, items)
 	if err != nil {
 		return nil, err
 	}
@@ -215,59 +215,63 @@ type splicer struct {
 	removed []item
 }
 
-// splice gives the pages that take the place of k, which has the given level: k itself where nothing changes.
-func (s *splicer) splice(k kid, level int, items []item) ([]kid, error) {
+// splice gives the pages that take the place of k, which is open: k itself where nothing changes.
+func (s *splicer) splice(k kid, items []item) ([]kid, error) {
 	n := k.node
-	if n == nil {
-		panic("format: splice of a page that is not open")
-	}
-	if level == 0 {
+	if n.level == 0 {
 		return s.spliceLeaf(k, items), nil
 	}
 	target := -1
 	if len(items) > 0 {
-		target = 0
-		for target < len(n.kids)-1 && n.kids[target].sum.End <= s.lo {
-			target++
-		}
+		target = s.taker(n)
 	}
 	out, changed := make([]kid, 0, len(n.kids)+1), false
 	for i, child := range n.kids {
-		inside := s.lo <= child.sum.Base && child.sum.End <= s.hi
-		apart := child.sum.End <= s.lo || child.sum.Base >= s.hi
+		parts := []kid{child}
+		var err error
 		switch {
-		case i != target && apart:
-			out = append(out, child)
-			continue
-		case i != target && inside && !s.collect:
-			changed = true
-			continue
+		case i == target:
+			parts, err = s.spliceChild(n, i, items)
+		case child.sum.End <= s.lo || child.sum.Base >= s.hi: // apart
+		case s.lo <= child.sum.Base && child.sum.End <= s.hi && !s.collect:
+			parts = nil
+		default:
+			parts, err = s.spliceChild(n, i, nil)
 		}
-		open, err := n.open(s.load, i)
 		if err != nil {
 			return nil, err
 		}
-		was := child
-		child.node = open
-		var give []item
-		if i == target {
-			give = items
-		}
-		parts, err := s.splice(child, level-1, give)
-		if err != nil {
-			return nil, err
-		}
-		if len(parts) == 1 && parts[0].node == open {
-			out = append(out, was)
-			continue
-		}
-		changed = true
+		changed = changed || len(parts) != 1 || parts[0].node != child.node
 		out = append(out, parts...)
 	}
 	if !changed {
 		return []kid{k}, nil
 	}
-	return s.packKids(level, out)
+	return s.packKids(n.level, out)
+}
+
+// taker is the child that takes the items: the one at lo, or the last.
+func (s *splicer) taker(n *node) int {
+	i := slices.IndexFunc(n.kids, func(k kid) bool { return k.sum.End > s.lo })
+	if i < 0 {
+		return len(n.kids) - 1
+	}
+	return i
+}
+
+// spliceChild opens child i of n and splices it. It gives the child as it was, not opened, where nothing changes.
+func (s *splicer) spliceChild(n *node, i int, items []item) ([]kid, error) {
+	child, err := n.open(s.load, i)
+	if err != nil {
+		return nil, err
+	}
+	k := n.kids[i]
+	k.node = child
+	parts, err := s.splice(k, items)
+	if len(parts) == 1 && parts[0].node == child {
+		return n.kids[i : i+1 : i+1], err
+	}
+	return parts, err
 }
 
 func (s *splicer) spliceLeaf(k kid, items []item) []kid {

@@ -47,6 +47,31 @@ func known(err error) bool {
 	return errors.Is(err, format.ErrCorrupt) || errors.Is(err, format.ErrNewerFormat)
 }
 
+// TestTailsThatLieBehindGoodCRCsAreRefusedOrHarmless flips every byte of a tail and mends the CRCs.
+func TestTailsThatLieBehindGoodCRCsAreRefusedOrHarmless(t *testing.T) {
+	_, e, object, _ := testSegment(t, 1, 100, 40, 500)
+	outcomes := map[bool]int{}
+	for i := e.IndexOffset; i < e.ObjectSize; i++ {
+		for _, flip := range []byte{0x01, 0x80, 0xff} {
+			b := bytes.Clone(object)
+			b[i] ^= flip
+			b = resealed(b)
+			_, x, err := format.OpenSegment(bytes.NewReader(b), int64(len(b)))
+			if err == nil {
+				err = x.Verify(bytes.NewReader(b))
+			}
+			if err != nil && !known(err) {
+				t.Fatalf("byte %d: %v", i, err)
+			}
+			outcomes[err == nil]++
+		}
+	}
+	t.Logf("refused %d, harmless %d", outcomes[false], outcomes[true])
+	if outcomes[false] == 0 || outcomes[true] == 0 {
+		t.Error("the CRCs were not mended, or nothing is checked behind them")
+	}
+}
+
 func FuzzOpenSegment(f *testing.F) {
 	_, _, object, _ := testSegment(f, 1, 100, 3, 30)
 	f.Add(object)

@@ -36,7 +36,7 @@ func TestIdentityComesBack(t *testing.T) {
 func TestDamagedIdentityIsCorruptAndANewerOneIsNot(t *testing.T) {
 	whole := testOwner.Encode()
 	damaged := [][]byte{
-		nil, {}, []byte("{}"), whole[:len(whole)-3], bytes.Replace(whole, []byte(":3,"), []byte(":4,"), 1),
+		nil, []byte(""), []byte("{}"), whole[:len(whole)-3], bytes.Replace(whole, []byte(":3,"), []byte(":4,"), 1),
 		bytes.Replace(whole, []byte("eu-west"), []byte("eu-east"), 1), bytes.Repeat([]byte(" "), format.MaxIdentityBytes+1),
 	}
 	for _, b := range damaged {

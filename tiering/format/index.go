@@ -288,25 +288,9 @@ func decodeTail(tail []byte, size int64) (*Index, error) {
 	if len(sections) == 0 || sections[0].kind != batchesSection || int64(sections[0].n) != start {
 		return nil, corrupt(FooterPart, "the first of %d sections is not the batches, [0, %d)", len(sections), start)
 	}
-	var parts [segmentSectionsEnd][]byte
-	seen := map[uint32]bool{batchesSection: true}
-	for _, s := range sections[1:] {
-		b, err := s.bytesOf(IndexPart, tail, uint64(start))
-		if err != nil {
-			return nil, err
-		}
-		if seen[s.kind] {
-			return nil, corrupt(FooterPart, "two sections of kind %d", s.kind)
-		}
-		seen[s.kind] = true
-		if s.kind < segmentSectionsEnd {
-			parts[s.kind] = b
-		}
-	}
-	for kind := batchesSection; kind < segmentSectionsEnd; kind++ {
-		if !seen[kind] {
-			return nil, corrupt(FooterPart, "no section of kind %d", kind)
-		}
+	parts, err := tailParts(sections[1:], tail, uint64(start))
+	if err != nil {
+		return nil, err
 	}
 	x := &Index{dataBytes: start}
 	x.crc = sections[0].crc
@@ -327,6 +311,30 @@ func decodeTail(tail []byte, size int64) (*Index, error) {
 		return nil, err
 	}
 	return x, x.decodeTimes(parts[timesSection])
+}
+
+// tailParts gives the bytes of each known section but the batches; each must be there once.
+func tailParts(sections []section, tail []byte, start uint64) (parts [segmentSectionsEnd][]byte, err error) {
+	seen := map[uint32]bool{batchesSection: true}
+	for _, s := range sections {
+		b, err := s.bytesOf(IndexPart, tail, start)
+		if err != nil {
+			return parts, err
+		}
+		if seen[s.kind] {
+			return parts, corrupt(FooterPart, "two sections of kind %d", s.kind)
+		}
+		seen[s.kind] = true
+		if s.kind < segmentSectionsEnd {
+			parts[s.kind] = b
+		}
+	}
+	for kind := batchesSection; kind < segmentSectionsEnd; kind++ {
+		if !seen[kind] {
+			return parts, corrupt(FooterPart, "no section of kind %d", kind)
+		}
+	}
+	return parts, nil
 }
 
 func (x *Index) decodeIdentity(b []byte) error {

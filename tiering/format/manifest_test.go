@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stratabroker/strata/metadata"
@@ -48,13 +47,13 @@ func newTree(fanout int) *tree {
 	return &tree{bucket: newBucket(), Manifest: format.Manifest{Fanout: fanout}}
 }
 
-func (tr *tree) edit(t testing.TB, e format.Edit) format.Version {
-	t.Helper()
+func (tr *tree) edit(tb testing.TB, e format.Edit) format.Version {
+	tb.Helper()
 	version := tr.Version + 1
 	key := format.ManifestKey(testKey(0), version, metadata.Attempt{Generation: 1, Index: 1000 + version}, version*7)
 	v, err := tr.Apply(tr.load, e, key, version)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	tr.objects[key] = v.Object
 	tr.Version, tr.Root = version, v.Root
@@ -234,7 +233,7 @@ func TestRandomEditsEqualTheListTheyStandFor(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(fanout), 2))
 			tr := newTree(fanout)
 			old := map[uint64]tree{}
-			for i := range 1500 {
+			for i := range 800 {
 				before := *tr
 				var had []metadata.PagePlace
 				if i > 0 {
@@ -320,7 +319,7 @@ func TestAppendToAHundredThousandEntriesRewritesItsPathOnly(t *testing.T) {
 	tr.edit(t, format.Edit{Append: entriesFrom(r, 0, 100_000, 5000)})
 	bulk := len(tr.objects[tr.Root.Key])
 	most := 0
-	for range 300 {
+	for range 40 {
 		tr.loads = 0
 		v := tr.edit(t, format.Edit{Append: entriesFrom(r, tr.ended, 1, 5000)})
 		most = max(most, len(v.Object))
@@ -377,7 +376,7 @@ func TestEditsThatBreakTheTilingAreRefused(t *testing.T) {
 	tr.edit(t, format.Edit{Append: entriesFrom(r, 100, 50, 1)})
 	m, key := tr.model, format.ManifestKey(testKey(0), 2, metadata.Attempt{}, 1)
 	other := m[0]
-	other.ObjectKey = strings.Replace(format.SegmentKey(testKey(1), m[0].Base, m[0].End, m[0].Epoch, m[0].Attempt, 1), "x", "x", 1)
+	other.ObjectKey = format.SegmentKey(testKey(1), m[0].Base, m[0].End, m[0].Epoch, m[0].Attempt, 1)
 	wide := entryAt(r, tr.ended, 10, 1)
 	wide.End += 100
 	one := func(e format.Entry) []format.Entry { return []format.Entry{e} }

@@ -2,6 +2,7 @@ package format
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
@@ -186,82 +187,103 @@ func mustAppend(b []byte, m proto.Message) []byte {
 
 // decodeNode checks and decodes the bytes of the page at p.
 func decodeNode(b []byte, p metadata.PagePlace) (*node, error) {
-	bad := func(format string, args ...any) (*node, error) {
-		return nil, corrupt(PagePart, "[%d, +%d) of %s: %s", p.Offset, p.Length, p.Key, fmt.Sprintf(format, args...))
+	bad := func(err error) (*node, error) {
+		return nil, corrupt(PagePart, "[%d, +%d) of %s: %v", p.Offset, p.Length, p.Key, err)
 	}
 	name, err := ParseKey(p.Key)
-	switch {
-	case err != nil || name.Kind != ManifestObject:
-		return bad("not the key of a manifest")
-	case len(b) != int(p.Length) || len(b) < pagePrefixLen || len(b) > maxPageBytes:
-		return bad("%d bytes", len(b))
-	case record.CRC(b) != p.CRC:
-		return bad("CRC is %08x, want %08x", record.CRC(b), p.CRC)
-	case string(b[:4]) != pageMagic:
-		return bad("magic is %q", b[:4])
+	if err == nil && name.Kind != ManifestObject {
+		err = fmt.Errorf("key of a %s object", name.Kind)
+	}
+	if err != nil {
+		return bad(err)
+	}
+	if err := checkPage(b, p); err != nil {
+		return bad(err)
 	}
 	if v := binary.BigEndian.Uint16(b[4:]); v > FormatVersion {
 		return nil, newer(PagePart, uint64(v))
-	} else if v == 0 {
-		return bad("format version 0")
-	}
-	if n := countFields(b[pagePrefixLen:]); n > maxFanout+8 {
-		return bad("%d items", n)
 	}
 	var pb formatpb.Page
 	if err := proto.Unmarshal(b[pagePrefixLen:], &pb); err != nil {
-		return bad("%v", err)
+		return bad(err)
 	}
 	if string(pb.GetTopicId()) != string(name.Key.Topic[:]) || pb.GetPartition() != name.Key.Partition {
-		return bad("it is a page of %x-%d", pb.GetTopicId(), pb.GetPartition())
-	}
-	if pb.GetLevel() > maxLevel || pb.GetBase() < 0 || pb.GetLevel() == 0 && len(pb.GetChildren()) > 0 ||
-		pb.GetLevel() > 0 && (len(pb.GetEntries()) > 0 || len(pb.GetChildren()) == 0) {
-		return bad("level %d, base %d, %d entries, %d children", pb.GetLevel(), pb.GetBase(), len(pb.GetEntries()), len(pb.GetChildren()))
+		return bad(fmt.Errorf("it is a page of %x-%d", pb.GetTopicId(), pb.GetPartition()))
 	}
 	n := &node{names: namesOf(name.Key), level: int(pb.GetLevel()), base: protocol.Offset(pb.GetBase())}
-	if i, err := n.decodeItems(&pb); err != nil {
-		return bad("item %d: %v", i, err)
+	if err := n.decodeItems(&pb); err != nil {
+		return bad(err)
 	}
 	return n, nil
 }
 
-// decodeItems fills a page's items or kids; on an error it says at which.
-func (n *node) decodeItems(pb *formatpb.Page) (int, error) {
+// checkPage looks at a page from outside: nothing is decoded yet, and nothing will be that takes much memory.
+func checkPage(b []byte, p metadata.PagePlace) error {
+	switch {
+	case len(b) != int(p.Length) || len(b) < pagePrefixLen || len(b) > maxPageBytes:
+		return fmt.Errorf("%d bytes", len(b))
+	case record.CRC(b) != p.CRC:
+		return fmt.Errorf("CRC is %08x, want %08x", record.CRC(b), p.CRC)
+	case string(b[:4]) != pageMagic:
+		return fmt.Errorf("magic is %q", b[:4])
+	case binary.BigEndian.Uint16(b[4:]) == 0:
+		return errors.New("format version 0")
+	}
+	if n := countFields(b[pagePrefixLen:]); n > maxFanout+16 {
+		return fmt.Errorf("%d items", n)
+	}
+	return nil
+}
+
+// decodeItems fills a page's items or kids.
+func (n *node) decodeItems(pb *formatpb.Page) error {
+	entries, children := pb.GetEntries(), pb.GetChildren()
+	if n.base < 0 || pb.GetLevel() > maxLevel || len(entries) > 0 && n.level > 0 || (len(children) > 0) != (n.level > 0) {
+		return fmt.Errorf("level %d, base %d, %d entries, %d children", pb.GetLevel(), n.base, len(entries), len(children))
+	}
 	next := n.base
-	for i, e := range pb.GetEntries() {
+	for i, e := range entries {
 		if e.GetSpan() > maxTotal {
-			return i, fmt.Errorf("span %d", e.GetSpan())
+			return fmt.Errorf("entry %d spans %d", i, e.GetSpan())
 		}
 		it := item{base: next, end: next + protocol.Offset(e.GetSpan()), pb: e}
 		if err := it.check(); err != nil {
-			return i, err
+			return fmt.Errorf("entry %d: %w", i, err)
 		}
 		n.items = append(n.items, it)
 		next = it.end
 	}
-	for i, c := range pb.GetChildren() {
-		end := next + protocol.Offset(c.GetSpan())
-		if c.GetDataBytes() > maxChildTotal || c.GetObjectBytes() > maxChildTotal || c.GetSegments() > maxChildTotal || c.GetRecords() > maxChildTotal {
-			return i, fmt.Errorf("%d bytes, %d of objects, %d segments, %d records", c.GetDataBytes(), c.GetObjectBytes(), c.GetSegments(), c.GetRecords())
+	for i, c := range children {
+		k, err := newChild(next, c)
+		if err != nil {
+			return fmt.Errorf("child %d: %w", i, err)
 		}
-		if c.GetSpan() > math.MaxInt64 || end <= next || c.GetCount() == 0 || c.GetMaxTimestamp() < int64(protocol.NoTimestamp) {
-			return i, fmt.Errorf("span %d from %d, %d items, max timestamp %d", c.GetSpan(), next, c.GetCount(), c.GetMaxTimestamp())
-		}
-		n.kids = append(n.kids, kid{
-			count: int(c.GetCount()),
-			sum: Summary{
-				Base: next, End: end, MaxTimestamp: protocol.Timestamp(c.GetMaxTimestamp()), Bytes: int64(c.GetDataBytes()),
-				ObjectBytes: int64(c.GetObjectBytes()), Segments: int64(c.GetSegments()), Records: int64(c.GetRecords()),
-			},
-			ref: pageRef{
-				version: c.GetVersion(), attempt: metadata.Attempt{Generation: c.GetAttemptGeneration(), Index: c.GetAttemptIndex()},
-				rand: c.GetRand(), offset: c.GetOffset(), length: c.GetLength(), crc: c.GetCrc(),
-			},
-		})
-		next = end
+		n.kids = append(n.kids, k)
+		next = k.sum.End
 	}
-	return 0, nil
+	return nil
+}
+
+// newChild decodes a child that begins at base.
+func newChild(base protocol.Offset, c *formatpb.Child) (kid, error) {
+	if c.GetDataBytes() > maxChildTotal || c.GetObjectBytes() > maxChildTotal || c.GetSegments() > maxChildTotal || c.GetRecords() > maxChildTotal {
+		return kid{}, fmt.Errorf("%d bytes, %d of objects, %d segments, %d records", c.GetDataBytes(), c.GetObjectBytes(), c.GetSegments(), c.GetRecords())
+	}
+	end := base + protocol.Offset(c.GetSpan())
+	if c.GetSpan() > math.MaxInt64 || end <= base || c.GetCount() == 0 || c.GetMaxTimestamp() < int64(protocol.NoTimestamp) {
+		return kid{}, fmt.Errorf("spans %d from %d, %d items, max timestamp %d", c.GetSpan(), base, c.GetCount(), c.GetMaxTimestamp())
+	}
+	return kid{
+		count: int(c.GetCount()),
+		sum: Summary{
+			Base: base, End: end, MaxTimestamp: protocol.Timestamp(c.GetMaxTimestamp()), Bytes: int64(c.GetDataBytes()),
+			ObjectBytes: int64(c.GetObjectBytes()), Segments: int64(c.GetSegments()), Records: int64(c.GetRecords()),
+		},
+		ref: pageRef{
+			version: c.GetVersion(), attempt: metadata.Attempt{Generation: c.GetAttemptGeneration(), Index: c.GetAttemptIndex()},
+			rand: c.GetRand(), offset: c.GetOffset(), length: c.GetLength(), crc: c.GetCrc(),
+		},
+	}, nil
 }
 
 // countFields counts the fields of a message without decoding them, so that a page cannot ask

@@ -154,6 +154,10 @@ func (m SegmentMeta) check() error {
 	case len(m.TopicName) > math.MaxUint16:
 		return fmt.Errorf("topic name of %d bytes", len(m.TopicName))
 	}
+	return m.checkLists()
+}
+
+func (m SegmentMeta) checkLists() error {
 	for i, e := range m.Epochs {
 		if e.Start >= m.End || i > 0 && (e.Epoch <= m.Epochs[i-1].Epoch || e.Start <= m.Epochs[i-1].Start) {
 			return fmt.Errorf("epoch lineage %v within [%d, %d)", m.Epochs, m.Base, m.End)

@@ -60,16 +60,16 @@ func testMeta(base, end protocol.Offset) format.SegmentMeta {
 }
 
 // testSegment builds a segment object and gives it whole.
-func testSegment(t testing.TB, seed uint64, base protocol.Offset, batches, size int) (*format.Segment, format.Entry, []byte, []batchAt) {
-	t.Helper()
+func testSegment(tb testing.TB, seed uint64, base protocol.Offset, batches, size int) (*format.Segment, format.Entry, []byte, []batchAt) {
+	tb.Helper()
 	data, model, end := testBatches(rand.New(rand.NewPCG(seed, 1)), base, batches, size)
 	s, err := format.BuildSegment(testMeta(base, end), bytes.NewReader(data), int64(len(data)))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	object, err := io.ReadAll(s.Body())
 	if err != nil || int64(len(object)) != s.Size() {
-		t.Fatalf("body of %d bytes, size %d: %v", len(object), s.Size(), err)
+		tb.Fatalf("body of %d bytes, size %d: %v", len(object), s.Size(), err)
 	}
 	return s, s.Entry(testMeta(base, end).ObjectKey()), object, model
 }
