@@ -56,7 +56,7 @@ func (d *draft) checkAttempt(a Attempt) error {
 	if a.Generation > d.img.bucket.Generation {
 		return fmt.Errorf("%w: %d, the command is of %d", ErrStaleGeneration, d.img.bucket.Generation, a.Generation)
 	}
-	if a.Index > d.img.index {
+	if a.Generation == d.img.bucket.Generation && a.Index > d.img.index {
 		return invalid("attempt %v began after index %d", a, d.img.index)
 	}
 	return nil
