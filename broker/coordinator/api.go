@@ -11,7 +11,6 @@ package coordinator
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -28,11 +27,14 @@ type Partitions interface {
 	Ensure(ctx context.Context) error
 	// Append writes one batch as the leader of epoch and calls done exactly once, from
 	// another goroutine: with the batch's base offset once it is below the high watermark,
-	// or with an error when it was refused or the leadership ended. It does not wait for
-	// the commit, and batches of one partition keep the order of the calls.
+	// or with an error when it was refused (then it is not in the log) or when the
+	// leadership of epoch ended. It does not wait for the commit, and batches of
+	// one partition keep the order of the calls.
 	Append(p int32, epoch protocol.Epoch, batch []byte, done func(protocol.Offset, error))
-	// Read gives whole committed batches at or after from, of both tiers; next is the
-	// offset to go on with, and next == from means that from is the high watermark.
+	// Read gives whole committed batches that hold or follow from, of both tiers; next is
+	// the offset to go on with. next == from means the end: the high watermark, once
+	// it has passed everything that the log held when this leadership began. Before
+	// that Read fails (or waits): what is committed later would be missing from the state.
 	Read(ctx context.Context, p int32, from protocol.Offset) (batches []byte, next protocol.Offset, err error)
 	// Start is the log start offset of the partition.
 	Start(p int32) protocol.Offset
@@ -44,13 +46,12 @@ type Client = group.Client
 // Config is what a Coordinator needs.
 type Config struct {
 	Partitions Partitions
-	Topics     group.Topics   // topics of the image at the time of the call
-	Group      group.Settings // the group.* and offset* settings
-	// ExpiryInterval is offsets.retention.check.interval.ms: how often offsets and
-	// empty groups are looked through for expired ones.
-	ExpiryInterval time.Duration
-	// MailboxRequests is how many requests of one shard may wait to be decided, and,
-	// counted apart, be decided but not committed. Zero means 1024.
+	// Topics gives the topics of the newest image. When TopicDeleted is called it must
+	// already show the deletion.
+	Topics func() group.Topics
+	Group  group.Settings // the group.* and offset* settings
+	// MailboxRequests is how many requests of one shard may wait to be decided; as many
+	// appends, or replies that wait for appends, hold back further decisions. Zero means 1024.
 	MailboxRequests int
 	Logger          *slog.Logger
 }

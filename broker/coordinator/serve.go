@@ -1,0 +1,176 @@
+package coordinator
+
+import (
+	"time"
+
+	"github.com/stratabroker/strata/broker/group"
+	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/protocol/record"
+)
+
+// serve decides what comes until the leadership ends (nil) or an append fails. An idle
+// shard sleeps until a request, an append's end or the nearest deadline of a group.
+func (s *shard) serve() error {
+	s.output(s.groups.Loaded(time.Now(), s.c.cfg.Topics()))
+	s.mu.Lock()
+	s.status = statusServing
+	s.mu.Unlock()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for s.ctx.Err() == nil {
+		if err := s.settle(); err != nil {
+			return err
+		}
+		s.forgetDeleted()
+		// What has arrived counts before what is overdue: after a stall heartbeats wait in
+		// the mailbox, and their members are alive.
+		for range len(s.mailbox) {
+			if s.full() {
+				break
+			}
+			s.decide(<-s.mailbox)
+		}
+		s.await(timer)
+	}
+	return nil
+}
+
+// full tells that no more may be decided before an append has ended.
+func (s *shard) full() bool {
+	return max(len(s.queue), s.held) >= s.c.cfg.MailboxRequests
+}
+
+// await waits for something to do; deadlines that have come are handled at once.
+func (s *shard) await(timer *time.Timer) {
+	var due <-chan time.Time
+	if at, ok := s.groups.Deadline(); ok && !s.full() {
+		left := time.Until(at)
+		if left <= 0 {
+			s.output(s.groups.Expire(time.Now()))
+			return
+		}
+		timer.Reset(left)
+		due = timer.C
+	}
+	mailbox := s.mailbox
+	if s.full() {
+		mailbox = nil
+	}
+	select {
+	case op := <-mailbox:
+		s.decide(op)
+	case <-due:
+	case <-s.wake:
+	case <-s.ctx.Done():
+	}
+}
+
+func (s *shard) decide(op operation) {
+	s.lastToken++
+	s.waiting[s.lastToken] = op
+	s.output(op.decide(s.groups, time.Now(), s.lastToken))
+}
+
+func (s *shard) forgetDeleted() {
+	s.mu.Lock()
+	names := s.deleted
+	if len(names) > 0 {
+		s.deleted = map[string]struct{}{}
+	}
+	s.mu.Unlock()
+	if len(names) > 0 {
+		s.output(s.groups.TopicsDeleted(time.Now(), s.c.cfg.Topics(), names))
+	}
+}
+
+// output appends what was decided and holds the replies until it, and all that
+// was decided before, is committed.
+func (s *shard) output(out group.Output) {
+	for _, n := range out.Notes {
+		s.log.Info("group "+n.What, "group", n.Group, "member", n.Member, "generation", n.Generation, "state", n.State)
+	}
+	for _, batch := range s.batches(out.Records) {
+		s.append(batch)
+	}
+	if len(s.queue) == 0 {
+		s.send(out.Replies)
+		return
+	}
+	last := &s.queue[len(s.queue)-1]
+	last.replies = append(last.replies, out.Replies...)
+	s.held += len(out.Replies)
+}
+
+// batches packs records into batches of bounded size: one, but for the many tombstones
+// of an expiry, of which each stands for itself.
+func (s *shard) batches(records []group.Record) []record.Batch {
+	const slack = 128 // header of the batch and of the record that is added
+	limit := s.c.cfg.Group.MaxBatchBytes
+	if limit <= 0 {
+		limit = 1 << 20
+	}
+	now := protocol.Timestamp(time.Now().UnixMilli())
+	var out []record.Batch
+	var b *record.Builder
+	for _, r := range records {
+		if b != nil && b.Size()+len(r.Key)+len(r.Value)+slack > limit {
+			out = append(out, b.Bytes())
+			b = nil
+		}
+		if b == nil {
+			b = record.NewBuilder(0)
+			b.LeaderEpoch = s.epoch
+		}
+		b.Add(record.Record{Timestamp: now, Key: r.Key, Value: r.Value})
+	}
+	if b != nil {
+		out = append(out, b.Bytes())
+	}
+	return out
+}
+
+func (s *shard) append(batch record.Batch) {
+	seq := s.first + uint64(len(s.queue))
+	s.queue = append(s.queue, appending{})
+	s.inFlight++
+	s.c.cfg.Partitions.Append(s.partition, s.epoch, batch, func(_ protocol.Offset, err error) {
+		s.mu.Lock()
+		s.results = append(s.results, appendResult{seq, err})
+		s.mu.Unlock()
+		s.signal()
+	})
+}
+
+// settle handles the ends of appends and sends the replies that are due, in the
+// order in which they were decided.
+func (s *shard) settle() error {
+	var failed error
+	for _, r := range s.takeResults() {
+		s.inFlight--
+		if r.err != nil && failed == nil {
+			failed = r.err
+		}
+		if r.err == nil {
+			s.queue[r.seq-s.first].committed = true
+			s.backoff = 0
+		}
+	}
+	// What is committed up to the first failure is answered also when a later append failed.
+	for len(s.queue) > 0 && s.queue[0].committed {
+		replies := s.queue[0].replies
+		s.queue[0] = appending{}
+		s.queue = s.queue[1:]
+		s.first++
+		s.held -= len(replies)
+		s.send(replies)
+	}
+	return failed
+}
+
+func (s *shard) send(replies []group.Reply) {
+	for _, r := range replies {
+		op := s.waiting[r.Token]
+		delete(s.waiting, r.Token)
+		op.reply(r.Response)
+	}
+}

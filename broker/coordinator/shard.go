@@ -1,0 +1,283 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stratabroker/strata/broker/group"
+	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/protocol/record"
+)
+
+const (
+	firstBackoff = 50 * time.Millisecond
+	lastBackoff  = 10 * time.Second
+	// decodeBudget bounds one batch of the partition when it is read: ours are below
+	// max.message.bytes, but it may have been raised, or compression.type set.
+	decodeBudget = 64 << 20
+)
+
+// shard runs the groups of one partition for the time of one leader epoch.
+type shard struct {
+	c         *Coordinator
+	partition int32
+	epoch     protocol.Epoch
+	log       *slog.Logger
+	ctx       context.Context // ends with the leadership
+	stop      context.CancelFunc
+	ended     chan struct{}       // closed when run has returned
+	wake      chan struct{}       // one signal: look at what mu guards
+	mailbox   chan operation      // sent to under mu, while serving
+	mu        sync.Mutex          // a leaf: nothing is called while it is held
+	status    status              // guarded by mu
+	deleted   map[string]struct{} // guarded by mu; topics deleted, not handled yet
+	results   []appendResult      // guarded by mu; of appends, not handled yet
+
+	// What follows belongs to the goroutine of run.
+	groups    *group.Shard
+	lastToken group.Token
+	waiting   map[group.Token]operation // requests decided or parked, without a reply
+	queue     []appending               // appends under way, in order
+	first     uint64                    // sequence number of queue[0]
+	held      int                       // replies in queue
+	inFlight  int                       // appends whose result has not come, also those given up
+	backoff   time.Duration             // before the next load
+}
+
+// status is what a shard tells to requests.
+type status uint8
+
+const (
+	statusLoading status = iota
+	statusServing
+	statusGone // not led here any more, or not loadable
+)
+
+// appendResult is the end of one append.
+type appendResult struct {
+	seq uint64
+	err error
+}
+
+// appending is one append and the replies that rest on it.
+type appending struct {
+	committed bool
+	replies   []group.Reply
+}
+
+func newShard(c *Coordinator, partition int32, epoch protocol.Epoch) *shard {
+	ctx, cancel := context.WithCancel(c.ctx)
+	return &shard{
+		c: c, partition: partition, epoch: epoch, ctx: ctx, stop: cancel,
+		log:   c.cfg.Logger.With("topic", "__consumer_offsets", "partition", partition, "leader_epoch", epoch),
+		ended: make(chan struct{}), wake: make(chan struct{}, 1), mailbox: make(chan operation, c.cfg.MailboxRequests),
+		deleted: map[string]struct{}{}, waiting: map[group.Token]operation{},
+	}
+}
+
+// submit hands a request to the shard, or refuses it.
+func (s *shard) submit(op operation) {
+	why, taken := loading, false
+	s.mu.Lock()
+	switch s.status {
+	case statusServing:
+		select {
+		case s.mailbox <- op:
+			taken = true
+		default:
+			why = crowded
+		}
+	case statusGone:
+		why = moved
+	case statusLoading:
+	}
+	s.mu.Unlock()
+	if !taken {
+		op.refuse(why)
+	}
+}
+
+func (s *shard) topicsDeleted(names []string) {
+	s.mu.Lock()
+	for _, name := range names {
+		s.deleted[name] = struct{}{}
+	}
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *shard) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run loads and serves until the leadership ends.
+func (s *shard) run() {
+	defer close(s.ended)
+	defer s.stop()
+	for s.ctx.Err() == nil {
+		if err := s.load(); err != nil {
+			if unreadable(err) {
+				s.log.Error("groups cannot be loaded; their clients are refused until the partition is mended or moved", "error", err)
+				s.refuseAll(statusGone)
+				<-s.ctx.Done()
+				break
+			}
+			if s.ctx.Err() == nil {
+				s.log.Warn("loading groups failed, will try again", "error", err)
+			}
+			s.pause()
+			continue
+		}
+		err := s.serve()
+		if s.ctx.Err() != nil {
+			break
+		}
+		// Decided changes may be missing in the log: the log is the truth.
+		s.log.Warn("append of group records failed, loading again", "error", err)
+		s.refuseAll(statusLoading)
+		s.awaitAppends()
+		s.pause()
+	}
+	s.refuseAll(statusGone)
+}
+
+// pause waits before a retry, longer each time; an append that succeeds resets it.
+func (s *shard) pause() {
+	s.backoff = min(max(2*s.backoff, firstBackoff), lastBackoff)
+	t := time.NewTimer(s.backoff)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.ctx.Done():
+	}
+}
+
+// awaitAppends waits until no append is under way: one that is committed after the log
+// was read would be missing from the state.
+func (s *shard) awaitAppends() {
+	for s.inFlight > 0 {
+		select {
+		case <-s.wake:
+			s.inFlight -= len(s.takeResults())
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *shard) takeResults() []appendResult {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.results
+	s.results = nil
+	return out
+}
+
+// refuseAll turns to a status and refuses everything without a reply: what waits in the
+// mailbox, what was decided and not committed, and parked JoinGroups and SyncGroups.
+func (s *shard) refuseAll(to status) {
+	s.mu.Lock()
+	s.status = to
+	s.mu.Unlock()
+	for _, token := range slices.Sorted(maps.Keys(s.waiting)) {
+		s.waiting[token].refuse(moved)
+	}
+	clear(s.waiting)
+	s.queue, s.held, s.groups = nil, 0, nil
+	why := loading
+	if to == statusGone {
+		why = moved
+	}
+	for {
+		select {
+		case op := <-s.mailbox:
+			op.refuse(why)
+		default:
+			return
+		}
+	}
+}
+
+// unreadable tells that reading the partition again will not help.
+func unreadable(err error) bool {
+	return slices.ContainsFunc([]error{
+		group.ErrUnknownRecord, group.ErrCorruptRecord, errTransactional,
+		record.ErrShort, record.ErrCorrupt, record.ErrOldFormat, record.ErrInvalid, record.ErrBudget,
+	}, func(target error) bool { return errors.Is(err, target) })
+}
+
+var errTransactional = errors.New("batch belongs to a transaction, which this version does not support")
+
+// load reads the partition from its start to the high watermark.
+func (s *shard) load() error {
+	select {
+	case s.c.loads <- struct{}{}:
+		defer func() { <-s.c.loads }()
+	case <-s.ctx.Done():
+		return s.ctx.Err()
+	}
+	began, groups := time.Now(), group.NewShard(s.c.cfg.Group)
+	from, read := s.c.cfg.Partitions.Start(s.partition), 0
+	for {
+		batches, next, err := s.c.cfg.Partitions.Read(s.ctx, s.partition, from)
+		if err != nil {
+			return fmt.Errorf("read from offset %d: %w", from, err)
+		}
+		if next <= from {
+			break
+		}
+		n, err := replay(groups, batches, from)
+		if err != nil {
+			return err
+		}
+		from, read = next, read+n
+	}
+	s.groups = groups
+	if read > 0 {
+		s.log.Info("groups loaded", "records", read, "end", from, "took", time.Since(began))
+	}
+	return nil
+}
+
+// replay applies the records of whole batches from an offset on and counts them.
+func replay(groups *group.Shard, batches []byte, from protocol.Offset) (int, error) {
+	count := 0
+	for len(batches) > 0 {
+		b, rest, err := record.Split(batches)
+		if err == nil {
+			err = b.Check()
+		}
+		if err != nil {
+			return count, fmt.Errorf("batch at or after offset %d: %w", from, err)
+		}
+		batches = rest
+		switch {
+		case b.Control():
+			continue
+		case b.Transactional():
+			return count, fmt.Errorf("batch at offset %d: %w", b.BaseOffset(), errTransactional)
+		}
+		for r, err := range b.Records(decodeBudget) {
+			if err != nil {
+				return count, fmt.Errorf("batch at offset %d: %w", b.BaseOffset(), err)
+			}
+			if r.Offset < from {
+				continue
+			}
+			if err := groups.Replay(group.Record{Key: r.Key, Value: r.Value}); err != nil {
+				return count, fmt.Errorf("record at offset %d: %w", r.Offset, err)
+			}
+			count++
+		}
+	}
+	return count, nil
+}
