@@ -220,3 +220,17 @@ func (c *TopicConfig) Codec() (codec record.Codec, level int, ok bool) {
 	}
 	return record.None, 0, false
 }
+
+// BrokerInt resolves a whole number among the broker settings, dynamic overrides included.
+func (s *Static) BrokerInt(img *Image, name string) int64 {
+	setting, ok := BrokerSetting(name)
+	if !ok {
+		panic("no such setting: " + name)
+	}
+	values := s.BrokerValues(img, s.String("node.id"), setting)
+	if len(values) == 0 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(values[0].Value, 10, 64)
+	return n
+}
