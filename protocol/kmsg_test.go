@@ -181,7 +181,7 @@ func TestHeaderRefusals(t *testing.T) {
 		if !errorsIs(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
-		if c.want == protocol.ErrNotServed && h.CorrelationID != 9 {
+		if errorsIs(c.want, protocol.ErrNotServed) && h.CorrelationID != 9 {
 			t.Errorf("%s: correlation id %d is needed for the answer", name, h.CorrelationID)
 		}
 	}

@@ -75,6 +75,7 @@ func blob() field { return field{kind: kindBytes, until: lastVersion} }
 func list(size int, f ...field) field {
 	return field{kind: kindList, size: size, fields: f, until: lastVersion}
 }
+
 func plain(size int, f field) field {
 	return field{kind: kindPlain, size: size, fields: []field{f}, until: lastVersion}
 }

@@ -297,7 +297,8 @@ func (c *conn) nameClient(x *exchange) {
 // drainedBy tells whether reading ended because the server stops, with replies
 // still to be written.
 func (c *conn) drainedBy(err error) bool {
-	if !c.s.stopping() || !(errors.Is(err, errStopped) || errors.Is(err, os.ErrDeadlineExceeded)) {
+	told := errors.Is(err, errStopped) || errors.Is(err, os.ErrDeadlineExceeded)
+	if !told || !c.s.stopping() {
 		return false
 	}
 	c.mu.Lock()

@@ -3,10 +3,12 @@ package server_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -188,9 +190,10 @@ func waitClosed(t *testing.T, c net.Conn) {
 	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := io.Copy(io.Discard, c); n > 0 {
+	switch n, err := io.Copy(io.Discard, c); {
+	case n > 0:
 		t.Fatalf("%d bytes came before the end (%v)", n, err)
-	} else if e, ok := err.(net.Error); ok && e.Timeout() {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		t.Fatal("the connection stays open")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
@@ -38,6 +39,8 @@ func (c Codec) String() string {
 var ErrBudget = errors.New("record batch needs more memory than allowed to decode")
 
 // decompress returns the records block in plain form, at most budget bytes of it.
+// Growing it takes up to twice as much again; a decoder may take decoderState
+// besides (lz4: the block size that the frame names).
 func decompress(c Codec, src []byte, budget int) ([]byte, error) {
 	switch c {
 	case None:
@@ -53,26 +56,55 @@ func decompress(c Codec, src []byte, budget int) ([]byte, error) {
 	case LZ4:
 		return readWithin(lz4.NewReader(bytes.NewReader(src)), budget, "lz4")
 	case Zstd:
-		r, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(max(1<<10, uint64(budget))))
-		if err != nil {
-			return nil, fmt.Errorf("%w: zstd: %w", ErrInvalid, err)
-		}
-		defer r.Close()
-		return readWithin(r, budget, "zstd")
+		return decompressZstd(src, budget)
 	}
 	return nil, fmt.Errorf("%w: unknown codec %d", ErrInvalid, c)
 }
 
 func readWithin(r io.Reader, budget int, name string) ([]byte, error) {
 	out, err := io.ReadAll(io.LimitReader(r, int64(budget)+1))
+	return within(out, err, budget, name)
+}
+
+// within judges what a decoder gave.
+func within(out []byte, err error, budget int, name string) ([]byte, error) {
 	switch {
-	case errors.Is(err, zstd.ErrWindowSizeExceeded), len(out) > budget:
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded), len(out) > budget:
 		return nil, ErrBudget
 	case err != nil:
 		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, name, err)
 	}
 	return out, nil
+}
+
+// decoderState is what a decoder may take besides the block itself.
+const decoderState = 8 << 20
+
+// decompressZstd decodes into the result itself where the window that the frame
+// header names fits the budget. A smaller budget says nothing about the batch:
+// the Java client names 2 MiB however few bytes follow, and RFC 8878 asks every
+// decoder for 8 MiB. Then the window is set aside beside the result.
+func decompressZstd(src []byte, budget int) ([]byte, error) {
+	var h zstd.Header
+	if err := h.Decode(src); err != nil {
+		return nil, fmt.Errorf("%w: zstd: %w", ErrInvalid, err)
+	}
+	options := []zstd.DOption{zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true)}
+	if !h.Skippable && h.WindowSize <= uint64(budget) {
+		d, err := zstd.NewReader(nil, append(options, zstd.WithDecoderMaxMemory(max(1, uint64(budget))))...)
+		if err != nil {
+			return nil, fmt.Errorf("%w: zstd: %w", ErrInvalid, err)
+		}
+		defer d.Close()
+		out, err := d.DecodeAll(src, nil)
+		return within(out, err, budget, "zstd")
+	}
+	d, err := zstd.NewReader(bytes.NewReader(src), append(options, zstd.WithDecoderMaxWindow(decoderState))...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: zstd: %w", ErrInvalid, err)
+	}
+	defer d.Close()
+	return readWithin(d, budget, "zstd")
 }
 
 // xerialMagic starts the framing that the Java client puts around snappy blocks:
@@ -112,12 +144,11 @@ func snappyBlock(dst, block []byte, budget int) ([]byte, error) {
 	if n > budget-len(dst) {
 		return nil, ErrBudget
 	}
-	plain, err := s2.Decode(nil, block)
+	// Into the room behind dst: a block of its own would be copied once more.
+	dst = slices.Grow(dst, n)
+	plain, err := s2.Decode(dst[len(dst):len(dst)+n], block)
 	if err != nil {
 		return nil, fmt.Errorf("%w: snappy: %w", ErrInvalid, err)
 	}
-	if dst == nil {
-		return plain, nil
-	}
-	return append(dst, plain...), nil
+	return dst[:len(dst)+len(plain)], nil
 }

@@ -10,7 +10,8 @@ import (
 
 // Records decodes the batch and yields its records in order. The decoded block
 // takes at most budget bytes (ErrBudget beyond). Keys and values alias that
-// block (or the batch, when it is not compressed). A batch that cannot be
+// block (or the batch, when it is not compressed); a record's headers take up to
+// 20 bytes for each of theirs. A batch that cannot be
 // decoded yields one error, wrapping ErrInvalid, and ends.
 func (b Batch) Records(budget int) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
@@ -51,14 +52,19 @@ func (b Batch) next(block []byte) (Record, []byte, error) {
 	r.Offset = b.BaseOffset() + protocol.Offset(d.varint())
 	r.Key, r.Value = d.bytes(), d.bytes()
 	count := d.varint()
-	if count < 0 || count > int64(len(d.b)) {
+	if count < 0 || count > int64(len(d.b)/2) { // a header takes two bytes at least
 		return Record{}, nil, fmt.Errorf("%w: %d headers with %d bytes left", ErrInvalid, count, len(d.b))
 	}
-	for range count {
-		r.Headers = append(r.Headers, Header{Key: string(d.bytes()), Value: d.bytes()})
-		if d.failed {
+	if count > 0 {
+		r.Headers = make([]Header, 0, count)
+	}
+	for i := int64(0); i < count && !d.failed; i++ {
+		key := d.bytes()
+		if key == nil {
+			d.failed = true // a header's key is never null
 			break
 		}
+		r.Headers = append(r.Headers, Header{Key: string(key), Value: d.bytes()})
 	}
 	if d.failed || len(d.b) > 0 {
 		return Record{}, nil, fmt.Errorf("%w: record body does not match its length", ErrInvalid)
