@@ -1,0 +1,153 @@
+// Package api answers Kafka's requests, one file for each API key: check, call,
+// give errors their codes. It has no logic that a second API could need; that
+// is in broker/replica, broker/admin and the coordinators. Package
+// broker/server calls Handle, the composition root makes the Handler.
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stratabroker/strata/broker/admin"
+	"github.com/stratabroker/strata/broker/coordinator"
+	"github.com/stratabroker/strata/broker/replica"
+	"github.com/stratabroker/strata/broker/server"
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/protocol"
+)
+
+// Config is what a Handler needs.
+type Config struct {
+	Self     protocol.BrokerID
+	Admin    *admin.Admin
+	Replicas *replica.Manager
+	Cold     replica.Cold // answers ErrNoCold where there is no bucket
+	Groups   coordinator.API
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+// Handler starts requests; see server.Handler. It is safe for concurrent use.
+type Handler struct {
+	cfg Config
+	// background holds the requests that wait for the quorum or the bucket.
+	background sync.WaitGroup
+	ctx        context.Context //nolint:containedctx // the life of the handler: ends its background requests
+	stop       context.CancelFunc
+}
+
+// New makes a Handler.
+func New(cfg Config) *Handler {
+	ctx, stop := context.WithCancel(context.Background())
+	return &Handler{cfg: cfg, ctx: ctx, stop: stop}
+}
+
+// Close ends what runs in the background and waits for it.
+func (h *Handler) Close() {
+	h.stop()
+	h.background.Wait()
+}
+
+// Handle starts one request.
+func (h *Handler) Handle(r *server.Request) {
+	switch r.Header.Key {
+	case protocol.KeyProduce:
+		h.produce(r)
+	case protocol.KeyFetch:
+		h.fetch(r)
+	default:
+		h.handleDecoded(r)
+	}
+}
+
+// handleDecoded serves all APIs that kmsg decodes.
+func (h *Handler) handleDecoded(r *server.Request) {
+	req := kmsg.RequestForKey(r.Header.Key)
+	if req == nil {
+		r.Reply(server.Response{Close: fmt.Errorf("API key %d is not served", r.Header.Key)})
+		return
+	}
+	req.SetVersion(r.Header.Version)
+	if err := req.ReadFrom(r.Body); err != nil {
+		r.Reply(server.Response{Close: fmt.Errorf("%s version %d: %w", apiName(r.Header.Key), r.Header.Version, err)})
+		return
+	}
+	switch req := req.(type) {
+	case *kmsg.ApiVersionsRequest:
+		reply(r, h.apiVersions(req))
+	case *kmsg.MetadataRequest:
+		reply(r, h.metadata(r, req))
+	case *kmsg.DescribeClusterRequest:
+		reply(r, h.describeCluster(r, req))
+	case *kmsg.DescribeConfigsRequest:
+		reply(r, h.describeConfigs(req))
+	case *kmsg.FindCoordinatorRequest:
+		reply(r, h.findCoordinator(r, req))
+	case *kmsg.ListOffsetsRequest:
+		h.listOffsets(r, req)
+	case *kmsg.OffsetForLeaderEpochRequest:
+		h.wait(r, func(ctx context.Context) kmsg.Response { return h.offsetForLeaderEpoch(ctx, req) })
+	case *kmsg.CreateTopicsRequest:
+		h.wait(r, func(ctx context.Context) kmsg.Response { return h.createTopics(ctx, req) })
+	case *kmsg.DeleteTopicsRequest:
+		h.wait(r, func(ctx context.Context) kmsg.Response { return h.deleteTopics(ctx, req) })
+	case *kmsg.CreatePartitionsRequest:
+		h.wait(r, func(ctx context.Context) kmsg.Response { return h.createPartitions(ctx, req) })
+	case *kmsg.IncrementalAlterConfigsRequest:
+		h.wait(r, func(ctx context.Context) kmsg.Response { return h.incrementalAlterConfigs(ctx, req) })
+	case *kmsg.InitProducerIDRequest:
+		h.wait(r, func(ctx context.Context) kmsg.Response { return h.initProducerID(ctx, req) })
+	default:
+		h.handleGroup(r, req)
+	}
+}
+
+// reply encodes resp and answers r with it.
+func reply(r *server.Request, resp kmsg.Response) {
+	resp.SetVersion(r.Header.Version)
+	r.Reply(server.Response{Parts: []server.Part{server.Bytes(resp.AppendTo(nil))}})
+}
+
+// wait runs work that waits for the quorum or the bucket, off the connection's
+// goroutine. At most 32 of a connection run at once, as the server sees to.
+func (h *Handler) wait(r *server.Request, work func(context.Context) kmsg.Response) {
+	h.background.Go(func() { reply(r, work(h.ctx)) })
+}
+
+// within bounds ctx by a client's timeout in milliseconds.
+func within(ctx context.Context, ms int32) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, time.Duration(max(ms, 1))*time.Millisecond)
+}
+
+// endpoint is where a client that came by a listener reaches a broker: the
+// listener of the same name.
+func endpoint(b metadata.Broker, listener string) (host string, port int32, ok bool) {
+	for _, l := range b.Listeners {
+		if strings.EqualFold(l.Name, listener) {
+			return l.Host, int32(l.Port), true
+		}
+	}
+	return "", -1, false
+}
+
+// leader finds a partition by topic name.
+func (h *Handler) leader(img *metadata.Image, topic string, partition int32) (*replica.Leader, error) {
+	t, ok := img.Topic(topic)
+	if !ok || partition < 0 || partition >= t.Partitions {
+		return nil, unknownPartition(topic, partition)
+	}
+	return h.cfg.Replicas.Get(protocol.PartitionKey{Topic: t.ID, Partition: partition})
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stratabroker/strata/broker/admin"
+	"github.com/stratabroker/strata/broker/server"
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/protocol"
+)
+
+// Key types of FindCoordinator.
+const (
+	groupKey       = 0
+	transactionKey = 1
+)
+
+// FindCoordinator, versions 0 to 6, several keys from version 4 on: who leads
+// the partition of __consumer_offsets that a group's name falls into. The
+// first call creates that topic.
+func (h *Handler) findCoordinator(r *server.Request, req *kmsg.FindCoordinatorRequest) kmsg.Response {
+	resp := kmsg.NewPtrFindCoordinatorResponse()
+	keys := req.CoordinatorKeys
+	if req.Version < 4 {
+		keys = []string{req.CoordinatorKey}
+	}
+	img := h.cfg.Admin.Image()
+	for _, key := range keys {
+		out := kmsg.NewFindCoordinatorResponseCoordinator()
+		out.Key, out.NodeID, out.Port = key, int32(protocol.NoBroker), -1
+		b, err := h.coordinatorOf(img, req.CoordinatorType, key)
+		if err == nil {
+			var ok bool
+			if out.Host, out.Port, ok = endpoint(b, r.Conn.Listener); ok {
+				out.NodeID = int32(b.ID)
+			} else {
+				err = protocol.Errorf(kerr.CoordinatorNotAvailable, "the coordinator has no listener %s", r.Conn.Listener)
+			}
+		}
+		out.ErrorCode, out.ErrorMessage = protocol.CodeOf(err), protocol.MessageOf(err)
+		resp.Coordinators = append(resp.Coordinators, out)
+	}
+	if req.Version < 4 {
+		only := resp.Coordinators[0]
+		resp.NodeID, resp.Host, resp.Port = only.NodeID, only.Host, only.Port
+		resp.ErrorCode, resp.ErrorMessage, resp.Coordinators = only.ErrorCode, only.ErrorMessage, nil
+	}
+	return resp
+}
+
+func (h *Handler) coordinatorOf(img *metadata.Image, kind int8, key string) (metadata.Broker, error) {
+	switch kind {
+	case groupKey:
+	case transactionKey:
+		return metadata.Broker{}, errNoTransactions()
+	default:
+		return metadata.Broker{}, protocol.Errorf(kerr.InvalidRequest, "coordinator type %d is not served", kind)
+	}
+	partition := h.cfg.Groups.FindPartition(key)
+	topic, ok := img.Topic(admin.OffsetsTopic)
+	if partition < 0 || !ok {
+		return metadata.Broker{}, protocol.Errorf(kerr.CoordinatorNotAvailable, "%s is being created", admin.OffsetsTopic)
+	}
+	row, _ := img.Partition(protocol.PartitionKey{Topic: topic.ID, Partition: partition})
+	b, ok := img.Broker(row.Leader)
+	if !ok || b.Fenced {
+		return metadata.Broker{}, protocol.Errorf(kerr.CoordinatorNotAvailable, "partition %d of %s has no leader", partition, admin.OffsetsTopic)
+	}
+	return b, nil
+}

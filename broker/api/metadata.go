@@ -1,0 +1,119 @@
+package api
+
+import (
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stratabroker/strata/broker/admin"
+	"github.com/stratabroker/strata/broker/server"
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/protocol"
+)
+
+// noOperations stands for "not asked for" in the authorized operations of an answer.
+const noOperations = -1 << 31
+
+// What an unrestricted principal may do, as the bit sets of KIP-430: bits are
+// the numbers of Kafka's AclOperation.
+const (
+	topicOperations   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
+	clusterOperations = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
+)
+
+// Metadata, versions 0 to 13: brokers as reached by the listener that the
+// client came by, and topics by name or id. A missing topic is created when
+// both the client and auto.create.topics.enable allow it: the client is told
+// LEADER_NOT_AVAILABLE and asks again, as with Kafka.
+func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) kmsg.Response {
+	img := h.cfg.Admin.Image()
+	resp := kmsg.NewPtrMetadataResponse()
+	resp.ClusterID = optional(img.ClusterID())
+	resp.ControllerID = int32(h.cfg.Self)
+	resp.AuthorizedOperations = noOperations
+	if req.IncludeClusterAuthorizedOperations {
+		resp.AuthorizedOperations = clusterOperations
+	}
+	for b := range img.Brokers() {
+		host, port, ok := endpoint(b, r.Conn.Listener)
+		if b.Fenced || !ok {
+			continue
+		}
+		mb := kmsg.NewMetadataResponseBroker()
+		mb.NodeID, mb.Host, mb.Port, mb.Rack = int32(b.ID), host, port, optional(b.Rack)
+		resp.Brokers = append(resp.Brokers, mb)
+	}
+	// Null means all; in version 0, which has no null, an empty list does.
+	if req.Topics == nil || req.Version == 0 && len(req.Topics) == 0 {
+		for t := range img.Topics() {
+			resp.Topics = append(resp.Topics, describe(img, t))
+		}
+	}
+	for _, t := range req.Topics {
+		resp.Topics = append(resp.Topics, h.lookup(img, t, req.AllowAutoTopicCreation || req.Version < 4))
+	}
+	for i := range resp.Topics {
+		resp.Topics[i].AuthorizedOperations = noOperations
+		if req.IncludeTopicAuthorizedOperations && resp.Topics[i].ErrorCode == 0 {
+			resp.Topics[i].AuthorizedOperations = topicOperations
+		}
+	}
+	return resp
+}
+
+func (h *Handler) lookup(img *metadata.Image, want kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
+	out := kmsg.NewMetadataResponseTopic()
+	out.Topic, out.TopicID = want.Topic, want.TopicID
+	if id := protocol.TopicID(want.TopicID); !id.IsZero() {
+		if t, ok := img.TopicByID(id); ok {
+			return describe(img, t)
+		}
+		out.ErrorCode = kerr.UnknownTopicID.Code
+		return out
+	}
+	if want.Topic == nil {
+		out.ErrorCode = kerr.InvalidTopicException.Code
+		return out
+	}
+	if t, ok := img.Topic(*want.Topic); ok {
+		return describe(img, t)
+	}
+	out.ErrorCode = h.missing(*want.Topic, create)
+	out.IsInternal = admin.Internal(*want.Topic)
+	return out
+}
+
+func (h *Handler) missing(topic string, create bool) int16 {
+	switch {
+	case metadata.CheckTopicName(topic) != nil:
+		return kerr.InvalidTopicException.Code
+	case !create || !strings.EqualFold(h.cfg.Admin.Static().String("auto.create.topics.enable"), "true"):
+		return kerr.UnknownTopicOrPartition.Code
+	}
+	h.cfg.Admin.AutoCreate(topic)
+	return kerr.LeaderNotAvailable.Code
+}
+
+func describe(img *metadata.Image, t metadata.Topic) kmsg.MetadataResponseTopic {
+	out := kmsg.NewMetadataResponseTopic()
+	out.Topic, out.TopicID, out.IsInternal = &t.Name, t.ID, admin.Internal(t.Name)
+	for row := range img.Partitions(t.ID) {
+		p := kmsg.NewMetadataResponseTopicPartition()
+		p.Partition, p.Leader, p.LeaderEpoch = row.Key.Partition, int32(row.Leader), int32(row.LeaderEpoch)
+		for _, id := range row.Replicas {
+			p.Replicas = append(p.Replicas, int32(id))
+			if b, ok := img.Broker(id); !ok || b.Fenced {
+				p.OfflineReplicas = append(p.OfflineReplicas, int32(id))
+			}
+		}
+		for _, id := range row.ISR {
+			p.ISR = append(p.ISR, int32(id))
+		}
+		if b, ok := img.Broker(row.Leader); !ok || b.Fenced {
+			p.Leader, p.ErrorCode = int32(protocol.NoBroker), kerr.LeaderNotAvailable.Code
+		}
+		out.Partitions = append(out.Partitions, p)
+	}
+	return out
+}
