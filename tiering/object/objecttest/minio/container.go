@@ -3,20 +3,27 @@ package minio
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
 const (
 	image      = "strata-test-minio"
+	hostLabel  = "strata.test.host" // with pidLabel: the test process that started the container
+	pidLabel   = "strata.test.pid"
 	dockerfile = "FROM scratch\nCOPY minio /minio\nENTRYPOINT [\"/minio\"]\n"
 )
 
@@ -69,6 +76,7 @@ func (s *Server) startContainer(ctx context.Context, path string) error {
 		Cmd:          []string{"server", "--address", ":9000", "--quiet", "/data"},
 		Env:          s.environment(),
 		ExposedPorts: []string{"9000/tcp"},
+		Labels:       map[string]string{hostLabel: hostname(), pidLabel: strconv.Itoa(os.Getpid())},
 		WaitingFor:   wait.ForHTTP(readyPath).WithPort("9000/tcp").WithPollInterval(20 * time.Millisecond),
 	}
 	info, err := os.Stat(path)
@@ -77,7 +85,7 @@ func (s *Server) startContainer(ctx context.Context, path string) error {
 	}
 	// The image outlives the test: copying the server into it takes seconds.
 	tag := fmt.Sprintf("%s-%d", version[strings.LastIndex(version, "-")+1:], info.Size())
-	there, err := imageExists(ctx, image+":"+tag)
+	there, err := prepare(ctx, image+":"+tag)
 	if err != nil {
 		return err
 	}
@@ -114,22 +122,42 @@ func (s *Server) startContainer(ctx context.Context, path string) error {
 	return err
 }
 
-func imageExists(ctx context.Context, name string) (bool, error) {
+// prepare removes what tests of this machine left that died without stopping
+// their server (nothing else does, without a reaper), and tells whether the
+// image is there.
+func prepare(ctx context.Context, name string) (bool, error) {
 	provider, err := testcontainers.NewDockerProvider(testcontainers.WithLogger(quiet{}))
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = provider.Close() }()
+	engine := provider.Client()
+	left, err := engine.ContainerList(ctx, client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("label", hostLabel+"="+hostname()),
+	})
+	if err != nil {
+		return false, err
+	}
+	for _, c := range left.Items {
+		pid, err := strconv.Atoi(c.Labels[pidLabel])
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			// Another test may be removing it too.
+			_, _ = engine.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		}
+	}
 	images, err := provider.ListImages(ctx)
 	if err != nil {
 		return false, err
 	}
-	for _, i := range images {
-		if i.Name == name {
-			return true, nil
-		}
+	return slices.ContainsFunc(images, func(i testcontainers.ImageInfo) bool { return i.Name == name }), nil
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
 	}
-	return false, nil
+	return name
 }
 
 // buildContext is a temporary file: the archive of the image's Dockerfile and server.
