@@ -1,6 +1,7 @@
 package dir_test
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -180,18 +181,19 @@ func TestPutIfIsAtomicBetweenProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	var cmds []*exec.Cmd
-	for range children {
+	outputs := make([]bytes.Buffer, children)
+	for i := range children {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
 		cmd.Env = append(os.Environ(), childEnv+"="+root)
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		cmd.Stdout, cmd.Stderr = &outputs[i], &outputs[i]
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		cmds = append(cmds, cmd)
 	}
-	for _, cmd := range cmds {
+	for i, cmd := range cmds {
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("a child: %v", err)
+			t.Errorf("child %d: %v\n%s", i, err, outputs[i].Bytes())
 		}
 	}
 	if got, _, err := s.GetAll(t.Context(), "counter", 100); err != nil || string(got) != strconv.Itoa(children*increments) {
