@@ -84,7 +84,7 @@ func goldenEntry() format.Entry {
 		ObjectKey: format.SegmentKey(testKey(2), 100, 206, 4, metadata.Attempt{Generation: 1, Index: 77}, 0xabcdef),
 		Base:      103, End: 200, Epoch: 4, MaxTimestamp: 1_700_000_000_000, DataBytes: 5000, ObjectSize: 6000,
 		IndexOffset: 5000, IndexLength: 1000, IndexCRC: 0x01020304, ChunkSize: 128 << 10, Records: 106,
-		Attempt: metadata.Attempt{Generation: 1, Index: 77},
+		SealedMs: 1_700_000_000_123, Attempt: metadata.Attempt{Generation: 1, Index: 77},
 	}
 }
 

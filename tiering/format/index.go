@@ -28,7 +28,7 @@ const (
 
 // Lengths of fixed rows in the tail.
 const (
-	identityLen = 86 // without the topic's name
+	identityLen = 94 // without the topic's name
 	epochLen    = 12
 	abortedLen  = 32
 	crcLen      = 4
@@ -62,9 +62,9 @@ func DecodeIndex(tail []byte, e Entry) (*Index, error) {
 		return nil, corrupt(IndexPart, "CRC of the tail is %08x, entry says %08x", record.CRC(tail), e.IndexCRC)
 	case e.Base < m.Base || e.End > m.End || e.Base >= e.End:
 		return nil, corrupt(IdentityPart, "entry [%d, %d) of an object with [%d, %d)", e.Base, e.End, m.Base, m.End)
-	case e.Epoch != m.Epoch || e.Attempt != m.Attempt || e.ChunkSize != m.ChunkSize || e.Records != x.records || e.MaxTimestamp != x.maxTS:
-		return nil, corrupt(IdentityPart, "entry has epoch %d, attempt %s, chunks of %d, %d records, max timestamp %d; object %d, %s, %d, %d, %d",
-			e.Epoch, e.Attempt, e.ChunkSize, e.Records, e.MaxTimestamp, m.Epoch, m.Attempt, m.ChunkSize, x.records, x.maxTS)
+	case e.Epoch != m.Epoch || e.Attempt != m.Attempt || e.ChunkSize != m.ChunkSize || e.Records != x.records || e.MaxTimestamp != x.maxTS || e.SealedMs != m.SealedMs:
+		return nil, corrupt(IdentityPart, "entry has epoch %d, attempt %s, chunks of %d, %d records, max timestamp %d, sealed at %d; object %d, %s, %d, %d, %d, %d",
+			e.Epoch, e.Attempt, e.ChunkSize, e.Records, e.MaxTimestamp, e.SealedMs, m.Epoch, m.Attempt, m.ChunkSize, x.records, x.maxTS, m.SealedMs)
 	}
 	return x, nil
 }
@@ -250,6 +250,7 @@ func (x *Index) encodeIdentity() []byte {
 	b = be.AppendUint32(b, m.ChunkSize)
 	b = be.AppendUint64(b, uint64(x.records))
 	b = be.AppendUint64(b, uint64(x.maxTS))
+	b = be.AppendUint64(b, uint64(m.SealedMs))
 	b = be.AppendUint16(b, uint16(len(m.TopicName)))
 	return append(b, m.TopicName...)
 }
@@ -349,7 +350,8 @@ func (x *Index) decodeIdentity(b []byte) error {
 	m.Attempt = metadata.Attempt{Generation: be.Uint64(b[40:]), Index: be.Uint64(b[48:])}
 	m.Rand, m.ChunkSize = be.Uint64(b[56:]), be.Uint32(b[64:])
 	x.records, x.maxTS = int64(be.Uint64(b[68:])), protocol.Timestamp(be.Uint64(b[76:]))
-	if n := int(be.Uint16(b[84:])); n != len(b)-identityLen {
+	m.SealedMs = protocol.Timestamp(be.Uint64(b[84:]))
+	if n := int(be.Uint16(b[92:])); n != len(b)-identityLen {
 		return corrupt(IdentityPart, "topic name of %d bytes, %d are there", n, len(b)-identityLen)
 	}
 	m.TopicName = string(b[identityLen:])

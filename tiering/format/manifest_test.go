@@ -80,7 +80,7 @@ func entryAt(r *rand.Rand, base protocol.Offset, span int64, attempt uint64) for
 	e := format.Entry{
 		Base: base, End: end, Epoch: protocol.Epoch(r.IntN(5)), MaxTimestamp: protocol.Timestamp(r.IntN(10_000)) - 1,
 		DataBytes: int64(r.IntN(1 << 30)), IndexLength: 100 + uint32(r.IntN(10_000)), IndexCRC: r.Uint32(),
-		ChunkSize: 128 << 10, Records: span, Attempt: metadata.Attempt{Generation: 1, Index: attempt},
+		ChunkSize: 128 << 10, Records: span, SealedMs: protocol.Timestamp(attempt), Attempt: metadata.Attempt{Generation: 1, Index: attempt},
 	}
 	e.IndexOffset = e.DataBytes
 	e.ObjectSize = e.DataBytes + int64(e.IndexLength)

@@ -108,7 +108,7 @@ func (n *node) entry(i int) Entry {
 		Base:      it.base, End: it.end, Epoch: epoch, MaxTimestamp: protocol.Timestamp(e.GetMaxTimestamp()),
 		DataBytes: data, ObjectSize: data + int64(e.GetTailBytes()), IndexOffset: data,
 		IndexLength: e.GetTailBytes(), IndexCRC: e.GetTailCrc(), ChunkSize: e.GetChunkSize(),
-		Records: int64(e.GetRecords()), Attempt: attempt,
+		Records: int64(e.GetRecords()), Attempt: attempt, SealedMs: protocol.Timestamp(e.GetSealedMs()),
 	}
 }
 
@@ -131,7 +131,7 @@ func newItem(k protocol.PartitionKey, e Entry) (item, error) {
 		Span: uint64(e.End - e.Base), Lead: uint64(e.Base - name.Base), Trail: uint64(name.End - e.End), Epoch: int32(e.Epoch),
 		AttemptGeneration: e.Attempt.Generation, AttemptIndex: e.Attempt.Index, Rand: name.Rand,
 		MaxTimestamp: int64(e.MaxTimestamp), DataBytes: uint64(e.DataBytes), TailBytes: e.IndexLength, TailCrc: e.IndexCRC,
-		ChunkSize: e.ChunkSize, Records: uint64(e.Records),
+		ChunkSize: e.ChunkSize, Records: uint64(e.Records), SealedMs: int64(e.SealedMs),
 	}}
 	return it, it.check()
 }
@@ -143,8 +143,8 @@ func (it item) check() error {
 	switch {
 	case it.base < 0 || it.end <= it.base || e.GetLead() > uint64(it.base) || e.GetTrail() > math.MaxInt64-uint64(it.end):
 		return fmt.Errorf("offsets [%d, %d), %d before, %d after", it.base, it.end, e.GetLead(), e.GetTrail())
-	case e.GetEpoch() < 0 || e.GetMaxTimestamp() < int64(protocol.NoTimestamp):
-		return fmt.Errorf("epoch %d, max timestamp %d", e.GetEpoch(), e.GetMaxTimestamp())
+	case e.GetEpoch() < 0 || min(e.GetMaxTimestamp(), e.GetSealedMs()) < int64(protocol.NoTimestamp):
+		return fmt.Errorf("epoch %d, max timestamp %d, sealed at %d", e.GetEpoch(), e.GetMaxTimestamp(), e.GetSealedMs())
 	case e.GetDataBytes() > maxTotal || e.GetRecords() > maxTotal || e.GetTailBytes() < trailerLen:
 		return fmt.Errorf("%d bytes of batches, %d records, tail of %d bytes", e.GetDataBytes(), e.GetRecords(), e.GetTailBytes())
 	case size < minChunkSize || size > maxChunkSize || size&(size-1) != 0:

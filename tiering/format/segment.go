@@ -26,6 +26,7 @@ type SegmentMeta struct {
 	Epochs    []protocol.EpochStart // lineage within [Base, End): the first is the epoch in force at Base
 	Producers []byte                // producer state at End, opaque (producer.State.Encode)
 	Aborted   []protocol.AbortedTxn // every aborted transaction that overlaps [Base, End)
+	SealedMs  protocol.Timestamp    // when the segment was sealed, wall clock; retention falls back on it where batches have no timestamp
 	Attempt   metadata.Attempt
 	Rand      uint64 // fresh random bits for each try
 	ChunkSize uint32 // bytes, a power of two from 4 KiB to 1 MiB; 0 means DefaultChunkSize
@@ -44,6 +45,7 @@ type Entry struct {
 	Base, End    protocol.Offset // what this entry covers, [Base, End); may be narrower than the object
 	Epoch        protocol.Epoch  // leader epoch of the uploader
 	MaxTimestamp protocol.Timestamp
+	SealedMs     protocol.Timestamp // when the object's segment was sealed, wall clock
 	DataBytes    int64 // batches, bytes [0, DataBytes) of the object
 	ObjectSize   int64
 	IndexOffset  int64 // of the tail that DecodeIndex takes: indexes to footer, one ranged GET
@@ -129,7 +131,7 @@ func (s *Segment) Entry(objectKey string) Entry {
 		panic(fmt.Sprintf("format: segment object %q was built as %q", objectKey, want))
 	}
 	return Entry{
-		ObjectKey: objectKey, Base: x.meta.Base, End: x.meta.End, Epoch: x.meta.Epoch, MaxTimestamp: x.maxTS,
+		ObjectKey: objectKey, Base: x.meta.Base, End: x.meta.End, Epoch: x.meta.Epoch, MaxTimestamp: x.maxTS, SealedMs: x.meta.SealedMs,
 		DataBytes: x.dataBytes, ObjectSize: s.Size(), IndexOffset: x.dataBytes,
 		IndexLength: uint32(len(s.tail)), IndexCRC: record.CRC(s.tail),
 		ChunkSize: x.meta.ChunkSize, Records: x.records, Attempt: x.meta.Attempt,
@@ -147,8 +149,8 @@ func (m SegmentMeta) check() error {
 	switch {
 	case m.Base < 0 || m.End <= m.Base:
 		return fmt.Errorf("offsets [%d, %d)", m.Base, m.End)
-	case m.Key.Partition < 0 || m.Epoch < 0:
-		return fmt.Errorf("partition %d, leader epoch %d", m.Key.Partition, m.Epoch)
+	case m.Key.Partition < 0 || m.Epoch < 0 || m.SealedMs < protocol.NoTimestamp:
+		return fmt.Errorf("partition %d, leader epoch %d, sealed at %d", m.Key.Partition, m.Epoch, m.SealedMs)
 	case m.ChunkSize < minChunkSize || m.ChunkSize > maxChunkSize || m.ChunkSize&(m.ChunkSize-1) != 0:
 		return fmt.Errorf("chunk size %d is not a power of two from %d to %d", m.ChunkSize, minChunkSize, maxChunkSize)
 	case len(m.TopicName) > math.MaxUint16:

@@ -55,7 +55,7 @@ func testMeta(base, end protocol.Offset) format.SegmentMeta {
 		Key: testKey(2), TopicName: "events", Base: base, End: end, Epoch: 4, Rand: 0xabcdef, ChunkSize: 4 << 10,
 		Epochs:    []protocol.EpochStart{{Epoch: 3, Start: base}, {Epoch: 4, Start: base + 2}},
 		Producers: []byte("producer state"), Aborted: []protocol.AbortedTxn{{Producer: 9, First: base, Last: base + 1, LastStable: base + 2}},
-		Attempt: metadata.Attempt{Generation: 1, Index: 77},
+		SealedMs: 1_700_000_000_123, Attempt: metadata.Attempt{Generation: 1, Index: 77},
 	}
 }
 

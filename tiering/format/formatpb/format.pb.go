@@ -126,6 +126,7 @@ type Entry struct {
 	TailCrc           uint32                 `protobuf:"fixed32,11,opt,name=tail_crc,json=tailCrc,proto3" json:"tail_crc,omitempty"`
 	ChunkSize         uint32                 `protobuf:"varint,12,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"`
 	Records           uint64                 `protobuf:"varint,13,opt,name=records,proto3" json:"records,omitempty"`
+	SealedMs          int64                  `protobuf:"varint,14,opt,name=sealed_ms,json=sealedMs,proto3" json:"sealed_ms,omitempty"` // wall clock
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -247,6 +248,13 @@ func (x *Entry) GetChunkSize() uint32 {
 func (x *Entry) GetRecords() uint64 {
 	if x != nil {
 		return x.Records
+	}
+	return 0
+}
+
+func (x *Entry) GetSealedMs() int64 {
+	if x != nil {
+		return x.SealedMs
 	}
 	return 0
 }
@@ -590,7 +598,7 @@ const file_tiering_format_formatpb_format_proto_rawDesc = "" +
 	"\x05level\x18\x03 \x01(\rR\x05level\x12\x12\n" +
 	"\x04base\x18\x04 \x01(\x03R\x04base\x121\n" +
 	"\aentries\x18\x05 \x03(\v2\x17.strata.format.v1.EntryR\aentries\x123\n" +
-	"\bchildren\x18\x06 \x03(\v2\x17.strata.format.v1.ChildR\bchildren\"\xfa\x02\n" +
+	"\bchildren\x18\x06 \x03(\v2\x17.strata.format.v1.ChildR\bchildren\"\x97\x03\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04span\x18\x01 \x01(\x04R\x04span\x12\x12\n" +
 	"\x04lead\x18\x02 \x01(\x04R\x04lead\x12\x14\n" +
@@ -608,7 +616,8 @@ const file_tiering_format_formatpb_format_proto_rawDesc = "" +
 	"\btail_crc\x18\v \x01(\aR\atailCrc\x12\x1d\n" +
 	"\n" +
 	"chunk_size\x18\f \x01(\rR\tchunkSize\x12\x18\n" +
-	"\arecords\x18\r \x01(\x04R\arecords\"\x92\x03\n" +
+	"\arecords\x18\r \x01(\x04R\arecords\x12\x1b\n" +
+	"\tsealed_ms\x18\x0e \x01(\x03R\bsealedMs\"\x92\x03\n" +
 	"\x05Child\x12\x12\n" +
 	"\x04span\x18\x01 \x01(\x04R\x04span\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12-\n" +
