@@ -132,6 +132,13 @@ func (b *budget) grant() {
 	})
 }
 
+// wanted tells whether someone waits for memory.
+func (b *budget) wanted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiters) > 0
+}
+
 // inUse is the memory held now.
 func (b *budget) inUse() int64 {
 	b.mu.Lock()

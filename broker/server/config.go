@@ -57,7 +57,9 @@ type Config struct {
 	// connection from being read; 4 MiB.
 	ConnResponses protocol.ByteSize
 
-	FrameTimeout time.Duration // a frame must have arrived this long after it began; 30 s
+	// FrameTimeout: a frame must have arrived this long after it began, and
+	// while others wait for memory a reply must move at least this often; 30 s.
+	FrameTimeout time.Duration
 	IdleTimeout  time.Duration // connections.max.idle.ms, also for a reply that no one takes; 10 min
 	CloseGrace   time.Duration // how long Close lets replies in flight go out; 250 ms
 }

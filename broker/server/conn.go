@@ -200,7 +200,7 @@ func (c *conn) readHead(head []byte) error {
 func (c *conn) lastActive() (last time.Time, busy bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.active, len(c.queue) > 0
+	return c.active, len(c.queue) > 0 || c.writing
 }
 
 // readFrame reads a frame of size bytes that begins with prefix. Memory is

@@ -304,6 +304,38 @@ func TestAFullBudgetHoldsBackNewFramesButNotGroups(t *testing.T) {
 	})
 }
 
+func TestAClientThatDoesNotTakeItsReplyGivesWayWhenMemoryIsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := startPipe(t, server.Config{
+			MemoryBudget: 8 << 20, MemoryReserve: 1 << 20,
+			Handler: handlerFunc(func(r *server.Request) {
+				if r.Header.Key == protocol.KeyProduce {
+					echo(r)
+					return
+				}
+				r.Reply(server.Response{Parts: []server.Part{server.Bytes(make([]byte, 7<<20))}})
+			}),
+		})
+		slow := s.dial()
+		send(t, slow, heartbeat(1))
+		synctest.Wait()
+		time.Sleep(5 * time.Minute)
+		if s.Stats().Connections != 1 {
+			t.Fatal("closed although nobody needs the memory")
+		}
+		begin := time.Now()
+		other := s.dial()
+		send(t, other, produce(2, 1, 1000)[:8])
+		go func() { _, _ = other.Write(produce(2, 1, 1000)[8:]) }()
+		if id, _ := receive(t, other); id != 2 {
+			t.Fatal("not served")
+		}
+		if d := time.Since(begin); d > 30*time.Second {
+			t.Errorf("served after %s", d)
+		}
+	})
+}
+
 func TestHalfReadFramesDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startPipe(t, server.Config{

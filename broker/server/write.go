@@ -2,8 +2,10 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/stratabroker/strata/protocol"
@@ -127,7 +129,7 @@ func (c *conn) send(x *exchange) error {
 	if x.resp.NoReply {
 		return nil
 	}
-	w := stallWriter{nc: c.nc, stall: c.s.cfg.IdleTimeout}
+	w := stallWriter{nc: c.nc, idle: c.s.cfg.IdleTimeout, hurry: c.s.cfg.FrameTimeout, budget: c.s.budget}
 	buffers := net.Buffers{protocol.AppendResponseHeader(make([]byte, 0, 16), x.req.Header, int(x.length))}
 	for _, p := range x.resp.Parts {
 		if b, ok := p.(Bytes); ok {
@@ -151,23 +153,27 @@ func (c *conn) send(x *exchange) error {
 	return err
 }
 
-// stallWriter writes to a connection and fails when nothing moves for stall.
+// stallWriter writes to a connection and fails when nothing moves for idle; when
+// others wait for memory, already after hurry: a client that does not take its
+// replies must not hold what they need.
 type stallWriter struct {
-	nc      net.Conn
-	stall   time.Duration
-	written int64
+	nc          net.Conn
+	idle, hurry time.Duration
+	budget      *budget
+	written     int64
 }
 
 // Write writes all of p.
 func (w *stallWriter) Write(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
-		if err := w.nc.SetWriteDeadline(time.Now().Add(w.stall)); err != nil {
-			return done, err
-		}
-		n, err := w.nc.Write(p[done:min(len(p), done+writeChunk)])
-		done += n
-		w.written += int64(n)
+		chunk := p[done:min(len(p), done+writeChunk)]
+		err := w.attempt(func() (int64, error) {
+			n, err := w.nc.Write(chunk)
+			chunk = chunk[n:]
+			done += n
+			return int64(n), err
+		})
 		if err != nil {
 			return done, err
 		}
@@ -191,12 +197,31 @@ func (w *stallWriter) writeAll(buffers net.Buffers) error {
 	if total == 0 {
 		return nil
 	}
-	if err := w.nc.SetWriteDeadline(time.Now().Add(w.stall)); err != nil {
-		return err
+	return w.attempt(func() (int64, error) { return buffers.WriteTo(w.nc) })
+}
+
+// attempt calls write, which goes on where it left off, until it is done or has
+// moved nothing for too long.
+func (w *stallWriter) attempt(write func() (int64, error)) error {
+	moved := time.Now()
+	for {
+		if err := w.nc.SetWriteDeadline(time.Now().Add(min(w.idle, w.hurry))); err != nil {
+			return err
+		}
+		n, err := write()
+		w.written += n
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		switch stalled := time.Since(moved); {
+		case n > 0:
+			moved = time.Now()
+		case stalled >= w.idle:
+			return fmt.Errorf("a reply was not taken for %s", stalled)
+		case w.budget.wanted():
+			return fmt.Errorf("a reply was not taken for %s while memory is short", stalled)
+		}
 	}
-	n, err := buffers.WriteTo(w.nc)
-	w.written += n
-	return err
 }
 
 // kill closes the connection, once, and gives up all that waits on it.
