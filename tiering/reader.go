@@ -2,10 +2,18 @@ package tiering
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
+	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/tiering/cache"
+	"github.com/stratabroker/strata/tiering/format"
 	"github.com/stratabroker/strata/tiering/object"
 )
 
@@ -16,16 +24,100 @@ type ReaderConfig struct {
 
 	CacheBytes      int64         // of chunks; default 64 MiB
 	IndexCacheBytes int64         // of indexes and manifest pages; default 16 MiB
+	LoadBytes       int64         // on their way in at once, beside the caches; default 32 MiB
 	Parallel        int           // GETs at once; default 10
 	ReadAheadBytes  int64         // loaded ahead of a sequential reader; default 4 MiB, negative for none
 	Deadline        time.Duration // of one GET; default 30 s
-	DecodeBytes     int           // a batch may take so many bytes when its timestamps are read; default 64 MiB
+	DecodeBytes     int           // what one batch may take when its timestamps are read; default 64 MiB
 	Rand            func() uint64 // jitter; default math/rand/v2
 	Logger          *slog.Logger  // default: discards
 }
 
-// Reader reads the cold tier.
-type Reader struct{ cfg ReaderConfig }
+// Reader reads the cold tier. It has its own caches, byte budget and limit of
+// GETs, so that it cannot hurt the hot path (DESIGN D24). All methods may run concurrently.
+type Reader struct {
+	cfg     ReaderConfig
+	fetch   *fetcher
+	chunks  *cache.Cache[chunkKey, []byte]
+	meta    *cache.Cache[metadata.PagePlace, metaValue]
+	streams *streams
+	stats   readerCounters
+
+	life context.Context // ends with Close; what goes on without a caller lives in it
+	kill context.CancelFunc
+	mu   sync.Mutex
+	shut bool           // guarded by mu; no goroutine starts after it is set
+	wg   sync.WaitGroup // of the goroutines that go on without a caller
+}
+
+// metaValue is one thing in the cache of indexes and pages.
+type metaValue struct {
+	page  []byte
+	index *format.Index
+}
+
+// NewReader makes a reader; Close ends it.
+func NewReader(cfg ReaderConfig) *Reader {
+	cfg.CacheBytes = or(cfg.CacheBytes, 64<<20)
+	cfg.IndexCacheBytes = or(cfg.IndexCacheBytes, 16<<20)
+	cfg.LoadBytes = or(cfg.LoadBytes, 32<<20)
+	cfg.Parallel = or(cfg.Parallel, 10)
+	cfg.ReadAheadBytes = or(cfg.ReadAheadBytes, 4<<20)
+	cfg.Deadline = or(cfg.Deadline, defaultDeadline)
+	cfg.DecodeBytes = or(cfg.DecodeBytes, 64<<20)
+	cfg.Logger = orLogger(cfg.Logger)
+	r := &Reader{cfg: cfg, fetch: newFetcher(cfg.Store, cfg.Deadline, cfg.Rand)}
+	r.fetch.slots = semaphore.NewWeighted(int64(cfg.Parallel))
+	r.life, r.kill = context.WithCancel(context.Background())
+	r.streams = newStreams(cfg.CacheBytes, cfg.ReadAheadBytes)
+	// A load may wait for the GET of its run, so loads must be able to outnumber GETs by far; LoadBytes bounds them.
+	loadTime := getTries*(cfg.Deadline+getBackoffMax) + cfg.Deadline
+	r.chunks = newCache(cache.Config[chunkKey, []byte]{
+		MaxBytes: cfg.CacheBytes, MaxLoads: maxLoads, MaxLoadBytes: cfg.LoadBytes, LoadTimeout: loadTime,
+		Weigh: func(k chunkKey, b []byte) int { return len(b) },
+	})
+	r.meta = newCache(cache.Config[metadata.PagePlace, metaValue]{
+		MaxBytes: cfg.IndexCacheBytes, MaxLoads: maxLoads, MaxLoadBytes: cfg.LoadBytes, LoadTimeout: loadTime,
+		Weigh: func(p metadata.PagePlace, v metaValue) int {
+			n := len(p.Key) + len(v.page)
+			if v.index != nil {
+				n += int(v.index.Bytes())
+			}
+			return n
+		},
+	})
+	return r
+}
+
+const maxLoads = 1024
+
+func newCache[K comparable, V any](cfg cache.Config[K, V]) *cache.Cache[K, V] {
+	c, err := cache.New(cfg)
+	if err != nil {
+		panic(fmt.Sprintf("tiering: cold reader: %v", err)) // negative limits
+	}
+	return c
+}
+
+// Close gives up what is in flight and waits for it.
+func (r *Reader) Close() {
+	r.mu.Lock()
+	r.shut = true
+	r.mu.Unlock()
+	r.kill()
+	r.wg.Wait()
+	_ = r.chunks.Close() // never fails
+	_ = r.meta.Close()
+}
+
+// background runs f on its own; f must end with r.life.
+func (r *Reader) background(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.shut {
+		r.wg.Go(f)
+	}
+}
 
 // Fetched is what one Read found.
 type Fetched struct {
@@ -34,48 +126,136 @@ type Fetched struct {
 	Next    protocol.Offset       // where to go on; above from also when Batches is empty, where compaction left nothing
 }
 
-// Found is one record's place in time.
-type Found struct {
-	Offset    protocol.Offset
-	Timestamp protocol.Timestamp
-	Epoch     protocol.Epoch // leader epoch of its batch
-}
-
-// NewReader makes a reader; Close ends it.
-func NewReader(cfg ReaderConfig) *Reader { return &Reader{cfg: cfg} }
-
-// Read gives whole batches from `from` on, at most maxBytes of them, but with minOne the first
-// one also where it alone is larger. Loads that ctx does not wait for go on and fill the cache.
-// Errors: ErrOutOfRange, ErrNotTiered, ErrUnknownPartition, ErrCorrupt, ErrClosed, those of ctx and of the store.
+// Read gives whole batches from `from` on, at most maxBytes of them, but with
+// minOne the first one also where it alone is larger. It goes on across segment
+// borders while there is room. Where it has batches when ctx ends, or when what follows cannot be read,
+// it returns those. Loads that ctx does not wait for go on and fill the cache.
+//
+// Errors: ErrOutOfRange, ErrNotTiered, ErrUnknownPartition, ErrCorrupt, ErrClosed, those of ctx, outages of the store.
 func (r *Reader) Read(ctx context.Context, k protocol.PartitionKey, from protocol.Offset, maxBytes int, minOne bool) (Fetched, error) {
-	return Fetched{}, nil
+	r.stats.requests.Add(1)
+	var f Fetched
+	err := r.withCurrent(k, from, func(v view) (err error) {
+		f, err = v.read(ctx, from, maxBytes, minOne)
+		return err
+	})
+	if err != nil {
+		if ctx.Err() == nil && !errors.Is(err, ErrOutOfRange) && !errors.Is(err, ErrNotTiered) {
+			r.stats.errors.Add(1)
+		}
+		return Fetched{}, err
+	}
+	r.stats.bytes.Add(int64(len(f.Batches)))
+	r.readAhead(k, from, f.Next)
+	return f, nil
 }
 
-// OffsetForTime finds the first record at or above from whose timestamp is at or above ts; false where the cold tier has none.
-func (r *Reader) OffsetForTime(ctx context.Context, k protocol.PartitionKey, ts protocol.Timestamp, from protocol.Offset) (Found, bool, error) {
-	return Found{}, false, nil
+// view is one partition at one manifest version.
+type view struct {
+	*Reader
+	row      metadata.Partition
+	manifest format.Manifest
 }
 
-// MaxTimestamp finds the first record with the greatest timestamp of the cold tier (ListOffsets -3).
-func (r *Reader) MaxTimestamp(ctx context.Context, k protocol.PartitionKey) (Found, bool, error) {
-	return Found{}, false, nil
+// currentTries bounds how often a read starts over because the manifest was replaced under it.
+const currentTries = 16
+
+// withCurrent runs f on the current manifest. A missing object is judged by the
+// manifest that is current then (DESIGN D16): below the log start it is out of
+// range, replaced is read anew, still listed is corruption.
+func (r *Reader) withCurrent(k protocol.PartitionKey, from protocol.Offset, f func(view) error) error {
+	var last metadata.PagePlace
+	var err error
+	for range currentTries {
+		row, ok := r.cfg.Metadata.Image().Partition(k)
+		switch {
+		case !ok:
+			return fmt.Errorf("%w: %s", ErrUnknownPartition, k)
+		case from < row.LogStart:
+			return fmt.Errorf("%w: %d of %s, which starts at %d", ErrOutOfRange, from, k, row.LogStart)
+		case from >= row.Manifest.TieredEnd:
+			return fmt.Errorf("%w: %d of %s, which is tiered up to %d", ErrNotTiered, from, k, row.Manifest.TieredEnd)
+		case err != nil && row.Manifest.Root == last:
+			return fmt.Errorf("%w: partition %s: manifest version %d: %w", ErrCorrupt, k, row.Manifest.Version, err)
+		}
+		last = row.Manifest.Root
+		err = f(view{r, row, format.Manifest{Version: row.Manifest.Version, Root: row.Manifest.Root}})
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, object.ErrNotFound):
+		case errors.Is(err, errDamaged), errors.Is(err, format.ErrCorrupt):
+			return fmt.Errorf("%w: partition %s: %w", ErrCorrupt, k, err)
+		case errors.Is(err, cache.ErrClosed):
+			return ErrClosed
+		default:
+			return err
+		}
+	}
+	return fmt.Errorf("manifest of %s was replaced %d times during a read: %w", k, currentTries, err)
 }
 
-// EpochEnd answers OffsetForLeaderEpoch out of the cold tier: the greatest epoch at or below
-// epoch and where the next one begins; false where no later epoch begins in the cold tier, so that the
-// hot tier must be asked.
-func (r *Reader) EpochEnd(ctx context.Context, k protocol.PartitionKey, epoch protocol.Epoch) (protocol.Epoch, protocol.Offset, bool, error) {
-	return 0, 0, false, nil
+// load reads manifest pages through the cache.
+func (v view) load(ctx context.Context) format.Load {
+	return func(p metadata.PagePlace) ([]byte, error) {
+		value, err := v.meta.Get(ctx, p, int64(p.Length), func(ctx context.Context) (metaValue, error) {
+			b, err := v.fetch.page(ctx, p)
+			return metaValue{page: b}, err
+		})
+		return value.page, err
+	}
 }
 
-// StateAtEnd gives what an empty replica needs to start at the tiered end: the epoch lineage
-// of the last segment object and the producer state at its end.
-func (r *Reader) StateAtEnd(ctx context.Context, k protocol.PartitionKey) (end protocol.Offset, epochs []protocol.EpochStart, producers []byte, err error) {
-	return 0, nil, nil, nil
+// find gives the entry that covers an offset of the cold tier.
+func (v view) find(ctx context.Context, o protocol.Offset) (format.Entry, error) {
+	e, ok, err := v.manifest.Find(v.load(ctx), o)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: no entry covers offset %d below the tiered end %d", format.ErrCorrupt, o, v.row.Manifest.TieredEnd)
+	}
+	return e, err
 }
 
-// Close gives up what is in flight and waits for it.
-func (r *Reader) Close() {}
+// open reads an entry's index through the cache.
+func (v view) open(ctx context.Context, e format.Entry) (*source, error) {
+	place := metadata.PagePlace{Key: e.ObjectKey, Offset: uint64(e.IndexOffset), Length: e.IndexLength, CRC: e.IndexCRC}
+	value, err := v.meta.Get(ctx, place, int64(e.IndexLength), func(ctx context.Context) (metaValue, error) {
+		var x *format.Index
+		_, err := v.fetch.get(ctx, e.ObjectKey, e.IndexOffset, int64(e.IndexLength), func(b []byte) (err error) {
+			x, err = format.DecodeIndex(b, e)
+			return err
+		})
+		return metaValue{index: x}, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("index of [%d, %d): %w", e.Base, e.End, err)
+	}
+	return &source{reader: v.Reader, entry: e, index: value.index}, nil
+}
 
-// Stats are the counters now.
-func (r *Reader) Stats() ReaderStats { return ReaderStats{} }
+// read fills one answer.
+func (v view) read(ctx context.Context, from protocol.Offset, maxBytes int, minOne bool) (Fetched, error) {
+	f := fill{from: from, limit: maxBytes, minOne: minOne, next: from}
+	for f.next < v.row.Manifest.TieredEnd && !f.full {
+		err := v.readEntry(ctx, &f)
+		if err != nil && len(f.out) == 0 {
+			return Fetched{}, err
+		}
+		if err != nil {
+			break // the next read meets it first, and then it is an error
+		}
+	}
+	return Fetched{Batches: f.out, Aborted: f.overlapping(), Next: f.next}, nil
+}
+
+func (v view) readEntry(ctx context.Context, f *fill) error {
+	e, err := v.find(ctx, f.next)
+	if err != nil {
+		return err
+	}
+	src, err := v.open(ctx, e)
+	if err != nil {
+		return err
+	}
+	f.aborted = append(f.aborted, src.index.Aborted()...)
+	return f.fromEntry(ctx, src)
+}

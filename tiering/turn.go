@@ -1,0 +1,236 @@
+package tiering
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/tiering/format"
+	"github.com/stratabroker/strata/tiering/plan"
+)
+
+// turnResult says what a turn without error leaves.
+type turnResult uint8
+
+const (
+	done turnResult = iota
+	more            // there is more to do at once
+	gone            // not led here, or deleted: forget it
+)
+
+// cold is what the archiver remembers of a manifest version, so that a
+// partition with nothing to do costs no page.
+type cold struct {
+	loaded  bool
+	version uint64
+	bytes   int64 // of batches, all entries
+	any     bool  // it has entries
+	first   plan.Segment
+}
+
+// task is one turn's view of its partition, all from one image.
+type task struct {
+	led     Led
+	row     metadata.Partition
+	attempt metadata.Attempt // of everything that this turn names
+}
+
+// turn looks at one partition and does what is due: retention, uploads, the
+// next manifest version. Everything is decided on one image, whose index is the
+// turn's attempt: it was read before any object of the turn has a name.
+func (a *Archiver) turn(ctx context.Context, k protocol.PartitionKey, p *part) (turnResult, error) {
+	led, ok := a.cfg.Hot.Leads(k)
+	if !ok {
+		return gone, nil
+	}
+	img := a.cfg.Metadata.Image()
+	row, ok := img.Partition(k)
+	if !ok {
+		return gone, nil
+	}
+	if row.LeaderEpoch != led.Epoch {
+		return done, nil // image and replica are about to agree; the next look finds out
+	}
+	t := task{led: led, row: row, attempt: currentAttempt(img)}
+	if t.attempt.Generation == 0 {
+		return done, errors.New("no bucket is bound")
+	}
+	sealed, err := a.cfg.Hot.Sealed(k, row.Manifest.TieredEnd)
+	if err != nil {
+		return done, fmt.Errorf("list sealed segments: %w", err)
+	}
+	drop, start, err := a.expire(ctx, t, p, sealed)
+	if err != nil {
+		return done, err
+	}
+	if start > row.Manifest.TieredEnd {
+		return done, nil // what would be uploaded is about to expire
+	}
+	return a.advance(ctx, t, p, sealed, drop)
+}
+
+// expire files a new log start where retention moves it, and tells whether
+// entries below the log start wait to be dropped.
+func (a *Archiver) expire(ctx context.Context, t task, p *part, sealed []SealedRange) (drop bool, start protocol.Offset, err error) {
+	start = t.row.LogStart
+	if !t.led.Policy.Expires() && start == 0 {
+		return false, start, nil
+	}
+	if err := a.loadCold(ctx, t.row, &p.cold); err != nil {
+		return false, start, err
+	}
+	view := t.view(p.cold)
+	if p.cold.any && plan.Drop(view, p.cold.first) {
+		return true, start, nil // expiry is judged by the next version
+	}
+	segments := a.segments(ctx, t.row, p.cold, sealed)
+	start, err = plan.LogStart(t.led.Policy, view, segments, nowMs())
+	if err != nil {
+		return false, t.row.LogStart, fmt.Errorf("look for expired segments: %w", err)
+	}
+	if start > t.row.LogStart {
+		a.fileStart(logStart{key: t.row.Key, offset: start, epoch: t.led.Epoch})
+	}
+	return false, start, nil
+}
+
+func (t task) view(c cold) plan.View {
+	return plan.View{
+		LogStart: t.row.LogStart, TieredEnd: t.row.Manifest.TieredEnd, Committed: t.led.HW, Bytes: c.bytes + t.led.LocalBytes,
+	}
+}
+
+// loadCold brings c up to the row's manifest version.
+func (a *Archiver) loadCold(ctx context.Context, row metadata.Partition, c *cold) error {
+	if c.loaded && c.version == row.Manifest.Version {
+		return nil
+	}
+	next := cold{loaded: true, version: row.Manifest.Version}
+	if next.version > 0 {
+		m, load := a.manifest(row.Manifest), a.pages.load(ctx)
+		summary, err := m.Summary(load)
+		if err != nil {
+			return fmt.Errorf("read manifest version %d: %w", m.Version, err)
+		}
+		next.bytes = summary.Bytes
+		for e, err := range m.Scan(load, 0) {
+			if err != nil {
+				return fmt.Errorf("read manifest version %d: %w", m.Version, err)
+			}
+			if next.first, err = a.segment(ctx, e); err != nil {
+				return err
+			}
+			next.any = true
+			break
+		}
+	}
+	*c = next
+	return nil
+}
+
+// segments yields what ends above the log start in both tiers. The first entry
+// comes from memory: most often it stays, and no page is read.
+func (a *Archiver) segments(ctx context.Context, row metadata.Partition, c cold, sealed []SealedRange) iter.Seq2[plan.Segment, error] {
+	return func(yield func(plan.Segment, error) bool) {
+		if c.any {
+			if !yield(c.first, nil) {
+				return
+			}
+			for e, err := range a.manifest(row.Manifest).Scan(a.pages.load(ctx), c.first.End) {
+				s := plan.Segment{}
+				if err == nil {
+					s, err = a.segment(ctx, e)
+				}
+				if !yield(s, err) || err != nil {
+					return
+				}
+			}
+		}
+		for _, r := range sealed {
+			if !yield(rangeSegment(r), nil) {
+				return
+			}
+		}
+	}
+}
+
+func (a *Archiver) manifest(row metadata.ManifestRow) format.Manifest {
+	return format.Manifest{Version: row.Version, Root: row.Root, Fanout: a.cfg.Fanout}
+}
+
+// segment is an entry as plan sees it. An entry does not say when its segment
+// was sealed. Where that matters, because its records are from the future or have no time, the
+// time of the upload stands for it: one listing of one name, for what is rare.
+func (a *Archiver) segment(ctx context.Context, e format.Entry) (plan.Segment, error) {
+	s := plan.Segment{Base: e.Base, End: e.End, Bytes: e.DataBytes, MaxTimestamp: e.MaxTimestamp}
+	if 0 <= e.MaxTimestamp && e.MaxTimestamp <= nowMs() {
+		return s, nil
+	}
+	for info, err := range a.cfg.Store.List(ctx, e.ObjectKey, "") {
+		if err != nil {
+			return s, fmt.Errorf("see when %s was written: %w", e.ObjectKey, err)
+		}
+		s.Sealed = protocol.Timestamp(info.Modified.UnixMilli())
+		break
+	}
+	return s, nil
+}
+
+func rangeSegment(r SealedRange) plan.Segment {
+	return plan.Segment{
+		Base: r.Base, End: r.End, Bytes: r.Bytes, MaxTimestamp: r.MaxTimestamp, Sealed: protocol.Timestamp(r.Sealed.UnixMilli()),
+	}
+}
+
+// fileStart gathers log starts: many partitions expire at one look, and one command moves them all.
+func (a *Archiver) fileStart(s logStart) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.starts) == 0 {
+		a.startsAt = time.Now().Add(startsDelay)
+	}
+	a.starts[s.key] = s
+}
+
+// maxStarts bounds one command.
+const maxStarts = 1000
+
+// takeStarts takes out at most maxStarts rows. The caller holds mu.
+func (a *Archiver) takeStarts() []logStart {
+	rows := make([]logStart, 0, min(len(a.starts), maxStarts))
+	for k, s := range a.starts {
+		if len(rows) == maxStarts {
+			break
+		}
+		rows = append(rows, s)
+		delete(a.starts, k)
+	}
+	return rows
+}
+
+// flushStarts moves log starts and then asks for the turns that drop what lies
+// below them. The log start moves first, so that no reader finds an offset
+// above the log start that no manifest has. A refused or lost row is found again by the next look.
+func (a *Archiver) flushStarts(ctx context.Context, rows []logStart) {
+	a.flushed.Lock()
+	defer a.flushed.Unlock()
+	result, err := a.cfg.Metadata.Propose(ctx, advanceLogStarts(rows))
+	if err != nil {
+		if ctx.Err() == nil {
+			a.cfg.Logger.Warn("log starts were not moved", "partitions", len(rows), "err", err)
+		}
+		return
+	}
+	for i, r := range rows {
+		if i < len(result.Rows) && result.Rows[i] != nil {
+			a.cfg.Logger.Debug("log start was refused", "partition", r.key, "offset", r.offset, "err", result.Rows[i])
+			continue
+		}
+		a.stats.expired.Add(1)
+		a.Notify(r.key)
+	}
+}

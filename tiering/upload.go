@@ -1,0 +1,116 @@
+package tiering
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/stratabroker/strata/tiering/format"
+	"github.com/stratabroker/strata/tiering/object"
+	"github.com/stratabroker/strata/tiering/plan"
+)
+
+// advance uploads what is sealed and makes the next manifest version. Where an
+// upload fails, what was uploaded before it is committed all the same.
+func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []SealedRange, drop bool) (turnResult, error) {
+	segments := make([]plan.Segment, len(sealed))
+	for i, r := range sealed {
+		segments[i] = rangeSegment(r)
+	}
+	n, err := plan.Uploads(t.led.Policy, t.view(p.cold), segments, a.cfg.TurnBytes)
+	if err != nil {
+		return done, err
+	}
+	var entries []format.Entry
+	var failed error
+	for _, r := range sealed[:n] {
+		e, err := a.upload(ctx, t, r)
+		if err != nil {
+			failed = fmt.Errorf("upload [%d, %d): %w", r.Base, r.End, err)
+			break
+		}
+		entries = append(entries, e)
+	}
+	if len(entries) == 0 && !drop {
+		return done, failed
+	}
+	version, result, err := a.commit(ctx, t, entries)
+	if version != nil {
+		a.remember(p, t.row.Manifest.Version, *version, segments[:len(entries)])
+	}
+	switch {
+	case err != nil || result == gone:
+		return result, errors.Join(failed, err)
+	case failed != nil:
+		return done, failed
+	case n < len(sealed) || drop:
+		return more, nil
+	}
+	return done, nil
+}
+
+// upload writes one sealed range as a segment object under a fresh name. After
+// an error the object may exist; its name is never used again, and the sweeper finds it.
+func (a *Archiver) upload(ctx context.Context, t task, r SealedRange) (format.Entry, error) {
+	if err := a.stillLeading(t); err != nil {
+		return format.Entry{}, err
+	}
+	src, err := a.cfg.Hot.OpenSealed(t.row.Key, r)
+	if err != nil {
+		return format.Entry{}, fmt.Errorf("open sealed segment: %w", err)
+	}
+	defer func() { _ = src.Close() }() // it was only read
+	meta := format.SegmentMeta{
+		Key: t.row.Key, TopicName: t.led.Topic, Base: r.Base, End: r.End, Epoch: t.led.Epoch,
+		Epochs: src.Epochs(), Producers: src.Producers(), Aborted: src.Aborted(),
+		Attempt: t.attempt, Rand: a.cfg.Rand(),
+	}
+	segment, err := format.BuildSegment(meta, src, r.Bytes)
+	if err != nil {
+		return format.Entry{}, fmt.Errorf("build segment object: %w", err)
+	}
+	a.stats.copyRequests.Add(1)
+	if err := a.put(ctx, meta.ObjectKey(), segment.Body(), segment.Size()); err != nil {
+		a.stats.copyErrors.Add(1)
+		return format.Entry{}, err
+	}
+	return segment.Entry(meta.ObjectKey()), nil
+}
+
+// errSuperseded ends a try whose partition has moved on under it.
+var errSuperseded = errors.New("partition is not led in this epoch any more")
+
+// stillLeading saves the uploads of a try that Apply will refuse.
+func (a *Archiver) stillLeading(t task) error {
+	row, ok := a.cfg.Metadata.Image().Partition(t.row.Key)
+	if !ok || row.LeaderEpoch != t.led.Epoch {
+		return errSuperseded
+	}
+	return nil
+}
+
+// put writes one object within a deadline that grows with its size, and tells
+// the limiter how it went.
+func (a *Archiver) put(ctx context.Context, key string, body io.ReadSeeker, size int64) error {
+	deadline := a.cfg.Deadline + time.Duration(float64(size)/float64(a.cfg.MinBytesPerSec)*float64(time.Second))
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	a.stats.puts.Add(1)
+	err := a.cfg.Store.Put(ctx, key, body, size)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case err == nil:
+		a.stats.putBytes.Add(size)
+		a.limit.succeeded()
+	case errors.Is(err, object.ErrThrottled):
+		a.stats.throttled.Add(1)
+		a.limit.throttled(time.Now())
+		fallthrough
+	default:
+		a.stats.putErrors.Add(1)
+	}
+	return err
+}
