@@ -137,7 +137,8 @@ type AppendOptions struct {
 	// Client: the batches come from a producer. Sequences are checked (KIP-98),
 	// and below the disk reserve the append is refused.
 	Client bool
-	// Coordinator: the batches come from a group or transaction coordinator of this broker.
+	// Coordinator: the batches come from a group or transaction coordinator of
+	// this broker. It is what an append is that is neither Client nor Follower.
 	Coordinator bool
 	// Follower: the batches have their offsets and epochs from a leader. The
 	// first must not lie below the log end; gaps are kept.

@@ -1,0 +1,384 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+
+	"github.com/stratabroker/strata/protocol"
+)
+
+// maxSyncs is how many files of one log directory are synced at a time.
+const maxSyncs = 8
+
+// committer makes the appends of a directory's logs durable (DESIGN D6). It
+// calls Log.commit, which says what has become so.
+type committer interface {
+	// dirty says that l has something to commit. It does not block, and may be
+	// called for the same log at any time; one commit that begins after the call serves it.
+	dirty(l *Log)
+	// stop waits for the commits under way; those not begun are left.
+	stop()
+}
+
+// commitState is where a log is with its committer, which guards it.
+type commitState uint8
+
+const (
+	commitIdle commitState = iota
+	commitQueued
+	commitRunning
+	commitAgain // running, and to be queued again
+)
+
+// groupCommit syncs log by log: a log is queued once, and one commit serves
+// everybody who waited for that log. Workers live while there is work.
+type groupCommit struct {
+	dir *Dir
+
+	mu      sync.Mutex
+	queue   []*Log
+	workers int
+	stopped bool
+	wg      sync.WaitGroup
+}
+
+func newGroupCommit(d *Dir) *groupCommit { return &groupCommit{dir: d} }
+
+func (g *groupCommit) dirty(l *Log) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopped {
+		return
+	}
+	switch l.commitState {
+	case commitIdle:
+		l.commitState = commitQueued
+		g.queue = append(g.queue, l)
+		if g.workers < maxSyncs {
+			g.workers++
+			g.wg.Go(g.work)
+		}
+	case commitRunning:
+		l.commitState = commitAgain
+	case commitQueued, commitAgain:
+	}
+}
+
+func (g *groupCommit) work() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for len(g.queue) > 0 && !g.stopped {
+		l := g.queue[0]
+		g.queue = slices.Delete(g.queue, 0, 1)
+		l.commitState = commitRunning
+		g.mu.Unlock()
+		again := l.commit()
+		g.mu.Lock()
+		if l.commitState == commitAgain || again {
+			l.commitState = commitQueued
+			g.queue = append(g.queue, l)
+		} else {
+			l.commitState = commitIdle
+		}
+	}
+	g.workers--
+}
+
+func (g *groupCommit) stop() {
+	g.mu.Lock()
+	g.stopped = true
+	g.mu.Unlock()
+	g.wg.Wait()
+}
+
+// sealedFile is a sealed segment that is not synced yet. pinned is the handle
+// that keeps its file open since it was written, so that the kernel has
+// somebody to tell of a failed write-back; nil in replicated mode.
+type sealedFile struct {
+	segment *segment
+	pinned  *handle
+}
+
+// snapshotFile is a producer snapshot that is not written yet.
+type snapshotFile struct {
+	at    protocol.Offset
+	state []byte
+}
+
+// pending is what a log has to make durable before its recovery point may
+// move. Log.mu guards it.
+type pending struct {
+	written   bool         // the active segment has bytes that were not synced
+	pinned    *handle      // of the active segment, as in sealedFile
+	sealed    []sealedFile // in order
+	snapshots []snapshotFile
+	epochs    bool // the epoch checkpoint is behind
+	names     int  // how often the partition's directory got new names
+	created   bool // the log directory has the new name of the partition's
+	force     bool // sync the active segment in replicated mode too
+
+	namesSynced int // as of the last sync of the directory
+}
+
+// round is one commit: what was pending when it began.
+type round struct {
+	generation uint64
+	target     protocol.Offset // synced when the round is done
+	active     *segment        // nil: not to be synced
+	sealed     []*segment
+	snapshots  []snapshotFile
+	epochs     []byte // nil: checkpoint is up to date
+	names      int
+	syncNames  bool
+	created    bool
+}
+
+// commit makes durable what is pending and tells whether it must be called again.
+func (l *Log) commit() (again bool) {
+	r, ok := l.beginRound()
+	if !ok {
+		return false
+	}
+	err := l.sync(r)
+	sealed := false
+	if err == nil {
+		l.mu.Lock()
+		sealed, again = l.endRound(r)
+		l.mu.Unlock()
+	}
+	r.unpin()
+	if err != nil {
+		l.failRound(err)
+		return false
+	}
+	if l.dir.cfg.Fsync && !again && l.events.Durable != nil {
+		l.events.Durable(r.target)
+	}
+	if sealed && l.events.Sealed != nil {
+		l.events.Sealed()
+	}
+	return again
+}
+
+// beginRound collects what there is to do.
+func (l *Log) beginRound() (round, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := &l.pending
+	syncActive := p.written && (l.dir.cfg.Fsync || p.force)
+	if l.closed || l.offline != nil || l.truncating || !syncActive && len(p.sealed) == 0 && !p.created {
+		return round{}, false
+	}
+	r := round{generation: l.generation, snapshots: slices.Clone(p.snapshots), names: p.names, syncNames: p.names != p.namesSynced, created: p.created}
+	for _, s := range p.sealed {
+		s.segment.refs.Add(1)
+		r.sealed = append(r.sealed, s.segment)
+	}
+	if p.epochs {
+		r.epochs = encodeEpochs(l.epochs.list())
+	}
+	active := l.active()
+	r.target = active.filled.Load().next
+	switch {
+	case syncActive:
+		active.refs.Add(1)
+		r.active = active
+	case p.written:
+		r.target = max(l.RecoveryPoint(), active.base)
+	}
+	return r, true
+}
+
+func (r round) unpin() {
+	for _, s := range r.sealed {
+		s.unpin()
+	}
+	if r.active != nil {
+		r.active.unpin()
+	}
+}
+
+// sync does the round's work, without a lock: first the files, then what names
+// them. Only then does the durable offset pass a roll.
+func (l *Log) sync(r round) error {
+	fsys := l.dir.cfg.FS
+	for _, s := range r.sealed {
+		if err := s.syncFiles(); err != nil {
+			return err
+		}
+	}
+	for _, s := range r.snapshots {
+		if err := writeFile(fsys, l.snapshotPath(s.at), s.state, true); err != nil {
+			if errors.As(err, new(*syncError)) {
+				return err
+			}
+			// A snapshot can be had from the log again.
+			l.dir.cfg.Logger.Warn("producer snapshot was not written", "log", l.name, "offset", int64(s.at), "err", err)
+			if err := removeFile(fsys, l.snapshotPath(s.at)); err != nil {
+				return err
+			}
+		}
+	}
+	if r.created {
+		if err := l.syncNamed(path.Join(l.path, metadataFile)); err != nil {
+			return err
+		}
+	}
+	if r.active != nil {
+		if err := l.dir.handles.with(r.active, logKind, syncFile); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.epochs != nil:
+		if err := replaceFile(fsys, path.Join(l.path, epochFile), r.epochs); err != nil {
+			return err
+		}
+	case r.syncNames || len(r.snapshots) > 0:
+		if err := syncDir(fsys, l.path); err != nil {
+			return err
+		}
+	}
+	if r.created {
+		return syncDir(fsys, l.dir.cfg.Path)
+	}
+	return nil
+}
+
+func (l *Log) syncNamed(name string) (err error) {
+	f, err := l.dir.cfg.FS.Open(name, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return syncFile(f)
+}
+
+// syncFiles makes all files of a sealed segment durable.
+func (s *segment) syncFiles() error {
+	for kind := range kinds {
+		if kind == txnKind && !s.txns.Load() {
+			continue
+		}
+		if err := s.log.dir.handles.with(s, kind, syncFile); err != nil {
+			if s.deleted() && !errors.As(err, new(*syncError)) {
+				return nil // removed meanwhile: nobody needs it
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// failRound deals with an error of sync. A failed sync is fatal. Any other leaves
+// the round pending: the sweep (MaybeRoll) or the next append tries again.
+func (l *Log) failRound(err error) {
+	err = fmt.Errorf("commit %s: %w", l.name, err)
+	if errors.As(err, new(*syncError)) {
+		l.setOffline(err)
+		_ = l.dir.fatal(err)
+		return
+	}
+	l.dir.cfg.Logger.Error("commit failed, it will be tried again", "err", err)
+}
+
+// endRound takes note of what the round did; the caller holds mu. A log that
+// was truncated meanwhile goes again: its bytes may have been replaced.
+func (l *Log) endRound(r round) (sealed, again bool) {
+	if l.generation != r.generation || l.truncating {
+		return false, !l.closed
+	}
+	p := &l.pending
+	for _, s := range r.sealed {
+		i := slices.IndexFunc(p.sealed, func(f sealedFile) bool { return f.segment == s })
+		if i < 0 {
+			continue // removed meanwhile
+		}
+		s.synced.Store(true)
+		sealed = true
+		l.unpinFile(&p.sealed[i].pinned)
+		p.sealed = slices.Delete(p.sealed, i, i+1)
+	}
+	p.snapshots = slices.DeleteFunc(p.snapshots, func(s snapshotFile) bool {
+		return slices.ContainsFunc(r.snapshots, func(done snapshotFile) bool { return done.at == s.at })
+	})
+	if len(p.snapshots) == 0 {
+		p.snapshots = nil
+	}
+	if len(p.sealed) == 0 {
+		p.sealed = nil
+	}
+	if r.epochs != nil && string(r.epochs) == string(encodeEpochs(l.epochs.list())) {
+		p.epochs = false
+	}
+	if active := l.active(); active == r.active && active.filled.Load().next == r.target {
+		p.written, p.force = false, false
+		l.unpinFile(&p.pinned)
+	}
+	p.namesSynced = r.names
+	if r.created {
+		p.created = false
+		l.onDisk.Store(true)
+	}
+	l.advance(r.target)
+	l.wakeFlushers()
+	return sealed, false
+}
+
+// advance moves the recovery point, and in fsync mode the durable offset.
+func (l *Log) advance(to protocol.Offset) {
+	if to < l.RecoveryPoint() || to > l.LEO() {
+		panic(fmt.Sprintf("log %s: recovery point from %d to %d with log end %d", l.name, l.RecoveryPoint(), to, l.LEO()))
+	}
+	l.synced.Store(int64(to))
+	if l.dir.cfg.Fsync {
+		l.durable.Store(int64(to))
+	}
+}
+
+func (l *Log) unpinFile(h **handle) {
+	if *h != nil {
+		l.dir.handles.release(*h)
+		*h = nil
+	}
+}
+
+// Flush makes everything appended so far durable.
+func (l *Log) Flush(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		if err := l.usable(); err != nil {
+			l.mu.Unlock()
+			return err
+		}
+		if l.RecoveryPoint() >= l.LEO() && len(l.pending.sealed) == 0 {
+			l.mu.Unlock()
+			return nil
+		}
+		l.pending.force = true
+		wait := l.flushed
+		if wait == nil {
+			wait = make(chan struct{})
+			l.flushed = wait
+		}
+		l.mu.Unlock()
+		l.dir.committer.dirty(l)
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// wakeFlushers needs mu.
+func (l *Log) wakeFlushers() {
+	if l.flushed != nil {
+		close(l.flushed)
+		l.flushed = nil
+	}
+}

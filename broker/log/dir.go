@@ -1,0 +1,449 @@
+package log
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/stratabroker/strata/broker/vfs"
+	"github.com/stratabroker/strata/protocol"
+)
+
+// Dir is one log directory: the checkpoint files, the cache of open files, the
+// committer and the disk reserve that its logs share. All methods may run concurrently.
+type Dir struct {
+	cfg       DirConfig
+	handles   *handles
+	committer committer
+	reserve   reserve
+	buffers   sync.Pool // of *[]byte, one index page long
+
+	clean      bool // the last stop was
+	cleanEpoch protocol.BrokerEpoch
+	strict     bool // a checkpoint was lost: nothing but a torn end may be cut
+	sameBoot   bool
+	epoch      atomic.Int64 // broker epoch for the next clean stop
+
+	mu   sync.Mutex
+	logs map[string]*Log
+	// idle holds the directories without an open log: true while what was found
+	// at the start was not recovered yet, false once it was, or was found corrupt.
+	idle   map[string]bool
+	closed bool
+
+	// files guards the checkpoint files and what they hold. It is taken before mu.
+	files    sync.Mutex
+	recovery checkpointFile
+	hw       checkpointFile
+	starts   checkpointFile
+	ages     checkpointFile
+	boot     string
+	boots    []string // in which logs were written that may not all have been recovered since
+}
+
+// checkpointFile is one offset checkpoint as it is on the disk.
+type checkpointFile struct {
+	name    string
+	values  map[string]int64
+	written []byte
+}
+
+const deleteSuffix = "-delete"
+
+// OpenDir reads the directory's checkpoints, removes what a deletion left, and
+// notes durably that the next stop has not been clean yet. Logs are opened by OpenLog.
+func OpenDir(cfg DirConfig) (*Dir, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := &Dir{
+		cfg: cfg, handles: newHandles(cfg.FS, cfg.MaxOpenFiles), logs: map[string]*Log{}, idle: map[string]bool{},
+		cleanEpoch: -1,
+		recovery:   checkpointFile{name: recoveryFile}, hw: checkpointFile{name: hwFile},
+		starts: checkpointFile{name: startFile}, ages: checkpointFile{name: ageFile},
+	}
+	d.epoch.Store(-1)
+	d.buffers.New = func() any { b := make([]byte, indexPage); return &b }
+	d.committer = newGroupCommit(d)
+	d.reserve = reserve{dir: d}
+	if err := d.load(); err != nil {
+		return nil, fmt.Errorf("open log directory %s: %w", cfg.Path, err)
+	}
+	return d, nil
+}
+
+func (d *Dir) path(name string) string { return path.Join(d.cfg.Path, name) }
+
+func (d *Dir) buffer() *[]byte { return d.buffers.Get().(*[]byte) }
+
+// load reads everything and sweeps leftovers.
+func (d *Dir) load() error {
+	entries, err := d.cfg.FS.List(d.cfg.Path)
+	if err != nil {
+		return err
+	}
+	swept := false
+	for _, e := range entries {
+		switch _, _, ok := parseDirName(e.Name); {
+		case e.Dir && strings.HasSuffix(e.Name, deleteSuffix):
+			if err := vfs.RemoveAll(d.cfg.FS, d.path(e.Name)); err != nil {
+				return err
+			}
+			swept = true
+		case e.Dir && ok:
+			d.idle[e.Name] = true
+		}
+	}
+	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages} {
+		if err := d.loadCheckpoint(c); err != nil {
+			return err
+		}
+	}
+	if err := d.loadClean(&swept); err != nil {
+		return err
+	}
+	if swept {
+		if err := syncDir(d.cfg.FS, d.cfg.Path); err != nil {
+			return err
+		}
+	}
+	return d.loadBoots()
+}
+
+// loadCheckpoint reads one file; entries of directories that are gone are
+// dropped, so that a partition made anew under the name does not inherit them.
+func (d *Dir) loadCheckpoint(c *checkpointFile) error {
+	b, err := readFile(d.cfg.FS, d.path(c.name))
+	if err != nil {
+		return err
+	}
+	c.values = map[string]int64{}
+	if b == nil {
+		return nil
+	}
+	values, err := parseOffsets(b)
+	if err != nil {
+		d.cfg.Logger.Error("checkpoint file cannot be read", "file", c.name, "err", err)
+		if c.name == recoveryFile {
+			d.strict = true
+		}
+		return nil
+	}
+	c.values, c.written = values, b
+	return nil
+}
+
+// loadClean reads and removes .kafka_cleanshutdown; from here on a stop is unclean.
+func (d *Dir) loadClean(swept *bool) error {
+	b, err := readFile(d.cfg.FS, d.path(cleanFile))
+	if err != nil || b == nil {
+		return err
+	}
+	epoch, err := parseClean(b)
+	if err != nil {
+		d.cfg.Logger.Error("clean shutdown file cannot be read; the start counts as unclean", "err", err)
+	} else {
+		d.clean, d.cleanEpoch = true, epoch
+	}
+	*swept = true
+	return removeFile(d.cfg.FS, d.path(cleanFile))
+}
+
+// loadBoots learns in which boots of the machine logs were written, and adds this one.
+func (d *Dir) loadBoots() error {
+	b, err := readFile(d.cfg.FS, d.path(bootFile))
+	if err != nil {
+		return err
+	}
+	if b != nil {
+		if d.boots, err = parseBoots(b); err != nil {
+			d.cfg.Logger.Error("boot file cannot be read; the start counts as one after a reboot", "err", err)
+			d.boots = []string{"unknown"}
+		}
+	}
+	id := strings.Join(strings.Fields(d.cfg.BootID), "-")
+	if id == "" {
+		id = "unknown-" + hex.EncodeToString(uuid())
+	}
+	d.boot = id
+	d.sameBoot = len(d.boots) == 1 && d.boots[0] == id
+	if slices.Contains(d.boots, id) {
+		return nil
+	}
+	d.boots = append(d.boots, id)
+	return replaceFile(d.cfg.FS, d.path(bootFile), encodeBoots(d.boots))
+}
+
+// Clean tells whether the last stop was clean.
+func (d *Dir) Clean() bool { return d.clean }
+
+// CleanBrokerEpoch is the broker epoch of the last clean stop, or -1.
+func (d *Dir) CleanBrokerEpoch() protocol.BrokerEpoch { return d.cleanEpoch }
+
+// SetBrokerEpoch says which epoch the next clean stop shall note.
+func (d *Dir) SetBrokerEpoch(e protocol.BrokerEpoch) { d.epoch.Store(int64(e)) }
+
+// SameBoot tells whether the machine has not been rebooted since the logs were
+// last written or recovered.
+func (d *Dir) SameBoot() bool { return d.sameBoot }
+
+// Free returns the bytes that may still be written.
+func (d *Dir) Free() (int64, error) { return d.cfg.FS.Free(d.cfg.Path) }
+
+// BelowReserve tells whether less than the reserve is free (DESIGN D7). The
+// file system is asked at most every 100 ms.
+func (d *Dir) BelowReserve() bool { return d.reserve.below() }
+
+// Partitions lists the directories of partitions.
+func (d *Dir) Partitions() ([]Found, error) {
+	entries, err := d.cfg.FS.List(d.cfg.Path)
+	if err != nil {
+		return nil, err
+	}
+	var out []Found
+	for _, e := range entries {
+		topic, partition, ok := parseDirName(e.Name)
+		if !ok || !e.Dir {
+			continue
+		}
+		id, err := d.topicID(e.Name)
+		if err != nil && !errors.Is(err, errBadFile) {
+			return nil, err
+		}
+		out = append(out, Found{Name: e.Name, Topic: topic, Partition: partition, ID: id})
+	}
+	return out, nil
+}
+
+// topicID reads partition.metadata; errBadFile where it is missing or torn.
+func (d *Dir) topicID(name string) (protocol.TopicID, error) {
+	b, err := readFile(d.cfg.FS, path.Join(d.path(name), metadataFile))
+	if err != nil {
+		return protocol.TopicID{}, err
+	}
+	if b == nil {
+		return protocol.TopicID{}, fmt.Errorf("%w: %s is missing", errBadFile, metadataFile)
+	}
+	return parseMetadata(b)
+}
+
+// SetAside renames a partition's directory and removes it; the deletion is
+// durable on return, also when a later step fails. Its log must not be open.
+func (d *Dir) SetAside(name string) error {
+	d.mu.Lock()
+	_, open := d.logs[name]
+	d.mu.Unlock()
+	if open {
+		return fmt.Errorf("set aside %s: its log is open", name)
+	}
+	return d.setAside(name)
+}
+
+func (d *Dir) setAside(name string) error {
+	aside := fmt.Sprintf("%s.%s%s", name, hex.EncodeToString(uuid()), deleteSuffix)
+	if err := d.cfg.FS.Rename(d.path(name), d.path(aside)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			d.forget(name)
+			return nil
+		}
+		return fmt.Errorf("set aside %s: %w", name, err)
+	}
+	if err := d.fatal(syncDir(d.cfg.FS, d.cfg.Path)); err != nil {
+		return fmt.Errorf("set aside %s: %w", name, err)
+	}
+	d.forget(name)
+	if err := vfs.RemoveAll(d.cfg.FS, d.path(aside)); err != nil {
+		return fmt.Errorf("remove %s: %w", aside, err)
+	}
+	return nil
+}
+
+// forget notes that the directory is gone.
+func (d *Dir) forget(name string) {
+	d.mu.Lock()
+	delete(d.idle, name)
+	d.mu.Unlock()
+}
+
+func uuid() []byte {
+	b := make([]byte, 16)
+	rand.Read(b) // never fails
+	return b
+}
+
+// fatal ends the process where err is that of a sync.
+func (d *Dir) fatal(err error) error {
+	var failed *syncError
+	if errors.As(err, &failed) {
+		d.cfg.Logger.Error("sync failed, the process must end", "dir", d.cfg.Path, "err", err)
+		if d.cfg.OnFatal == nil {
+			panic(err)
+		}
+		d.cfg.OnFatal(err)
+	}
+	return err
+}
+
+// Checkpoint writes the checkpoint files for all logs: recovery points, log
+// starts and high watermarks. They are durable on return.
+func (d *Dir) Checkpoint() error {
+	d.files.Lock()
+	defer d.files.Unlock()
+	return d.fatal(d.checkpoint())
+}
+
+// checkpoint needs files.
+func (d *Dir) checkpoint() error {
+	d.mu.Lock()
+	logs := maps.Clone(d.logs)
+	recovered := d.recovered()
+	keep := func(name string) bool {
+		_, idle := d.idle[name]
+		return idle || logs[name].named()
+	}
+	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages} {
+		maps.DeleteFunc(c.values, func(name string, _ int64) bool { return !keep(name) })
+	}
+	d.mu.Unlock()
+	for name, l := range logs {
+		if !l.named() {
+			continue
+		}
+		d.recovery.values[name] = int64(l.RecoveryPoint())
+		d.starts.values[name] = int64(l.Start())
+		d.hw.values[name] = min(l.hw.Load(), int64(l.RecoveryPoint()))
+		delete(d.ages.values, name)
+		if ms := l.firstAppend.Load(); ms > 0 {
+			d.ages.values[name] = ms
+		}
+	}
+	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages} {
+		if err := d.write(c); err != nil {
+			return err
+		}
+	}
+	if !recovered || len(d.boots) == 1 {
+		return nil
+	}
+	// Every log has been synced in this boot, so that earlier ones no longer matter.
+	d.boots = []string{d.boot}
+	return replaceFile(d.cfg.FS, d.path(bootFile), encodeBoots(d.boots))
+}
+
+// recovered tells whether every directory found at the start was; it needs mu.
+func (d *Dir) recovered() bool {
+	for _, waiting := range d.idle {
+		if waiting {
+			return false
+		}
+	}
+	return true
+}
+
+func (d *Dir) write(c *checkpointFile) error {
+	b := encodeOffsets(c.values)
+	if bytes.Equal(b, c.written) {
+		return nil
+	}
+	c.written = nil
+	if err := replaceFile(d.cfg.FS, d.path(c.name), b); err != nil {
+		return err
+	}
+	c.written = b
+	return nil
+}
+
+// lowerRecoveryPoint makes durable that the checkpoint does not count anything
+// at or above to as synced; a log without a directory has no entry at all.
+// Without this, what comes to lie there later would be taken for corrupt, not
+// for torn, after a crash.
+func (d *Dir) lowerRecoveryPoint(name string, to protocol.Offset) error {
+	d.files.Lock()
+	defer d.files.Unlock()
+	old, ok := d.recovery.values[name]
+	if !ok || to >= 0 && old <= int64(to) {
+		return nil
+	}
+	if to < 0 {
+		for _, c := range []*checkpointFile{&d.hw, &d.starts, &d.ages} {
+			delete(c.values, name)
+		}
+		delete(d.recovery.values, name)
+	} else {
+		d.recovery.values[name] = int64(to)
+	}
+	return d.fatal(d.write(&d.recovery))
+}
+
+// checkpointed returns what the files said of a log when the directory was opened.
+func (d *Dir) checkpointed(name string) (recovery int64, known bool, hw, age int64) {
+	d.files.Lock()
+	defer d.files.Unlock()
+	recovery, known = d.recovery.values[name]
+	return recovery, known, d.hw.values[name], d.ages.values[name]
+}
+
+// Close ends all logs. When clean, everything is made durable first, with
+// indexes, producer snapshots and checkpoints, and the next start scans nothing;
+// otherwise files are only closed. No log method may run or be called after it.
+func (d *Dir) Close(clean bool) error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.closed = true
+	logs := slices.DeleteFunc(slices.Collect(maps.Values(d.logs)), func(l *Log) bool { return l == nil })
+	d.mu.Unlock()
+	d.committer.stop()
+	var err error
+	if clean {
+		err = d.fatal(d.closeClean(logs))
+	}
+	for _, l := range logs {
+		l.shut()
+	}
+	return err
+}
+
+func (d *Dir) closeClean(logs []*Log) error {
+	work := make(chan *Log)
+	errs := make([]error, maxSyncs)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			for l := range work {
+				if err := l.settle(); err != nil {
+					errs[i] = errors.Join(errs[i], fmt.Errorf("close %s: %w", l.name, err))
+				}
+			}
+		})
+	}
+	for _, l := range logs {
+		work <- l
+	}
+	close(work)
+	wg.Wait()
+	d.files.Lock()
+	defer d.files.Unlock()
+	if err := errors.Join(errors.Join(errs...), d.checkpoint()); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	whole := d.recovered()
+	d.mu.Unlock()
+	if !whole {
+		return nil // a log that was never recovered may not be trusted next time
+	}
+	return replaceFile(d.cfg.FS, d.path(cleanFile), encodeClean(protocol.BrokerEpoch(d.epoch.Load())))
+}

@@ -1,0 +1,478 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stratabroker/strata/broker/producer"
+	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/protocol/record"
+)
+
+// Log is one partition's log. It has no goroutine, timer or open file of its
+// own while idle. Methods may run concurrently, but Append, Truncate, TruncateFully and
+// Delete of one log are serialised by its owner.
+type Log struct {
+	dir    *Dir
+	name   string // of the directory, "<topic>-<partition>"
+	path   string
+	key    protocol.PartitionKey
+	init   Init
+	events Events
+
+	cfg      atomic.Pointer[Config]
+	segments atomic.Pointer[[]*segment] // ascending, the last is active; nil before the first append
+	start    atomic.Int64
+	leo      atomic.Int64
+	synced   atomic.Int64 // recovery point
+	durable  atomic.Int64 // as reported: synced in fsync mode, leo otherwise
+	hw       atomic.Int64 // for the checkpoint only
+
+	onDisk atomic.Bool // the directory and its first segment are durable
+
+	firstAppend atomic.Int64 // wall clock in ms of the active segment's first append, 0 while it is empty
+
+	// admin serialises what removes or cuts segments. Taken before mu.
+	admin sync.Mutex
+
+	// mu is held for an append: never across a sync.
+	mu         sync.Mutex
+	producers  producer.State
+	epochs     epochCache
+	tail       tail
+	pending    pending
+	generation uint64 // counts truncations
+	truncating bool
+	offline    error
+	closed     bool
+	changed    bool            // since it was opened after a clean stop
+	unflushed  int64           // records since the last sync, in replicated mode
+	lastFlush  int64           // wall clock in ms of the first of them
+	snapshotAt protocol.Offset // newest producer snapshot that was written or is pending
+	flushed    chan struct{}   // closed when a round ends; nil without waiters
+
+	commitState commitState // guarded by the committer
+}
+
+// tail is what only appends need to know of the active segment. Log.mu guards it.
+type tail struct {
+	index     indexBuilder
+	firstTime protocol.Timestamp // max timestamp of its first batch
+	timeKnown bool
+}
+
+// OpenLog opens the log of a partition, whose directory is named by the topic's
+// name. Where there is none, nothing is made until the first append. Else the log is
+// recovered, which may take long; several may be opened at a time. An error that
+// is ErrCorrupt (a *CorruptError) says what cannot be read: nothing was cut, the log is
+// not open, and SetAside is what gives it up. The topic id of key must be that of the directory.
+func (d *Dir) OpenLog(topic string, key protocol.PartitionKey, cfg Config, init Init, events Events) (*Log, Recovery, error) {
+	name := dirName(topic, key.Partition)
+	l := &Log{dir: d, name: name, path: d.path(name), key: key, init: init, events: events}
+	l.cfg.Store(&cfg)
+	d.mu.Lock()
+	_, taken := d.logs[name]
+	if d.closed || taken {
+		d.mu.Unlock()
+		if taken {
+			return nil, Recovery{}, fmt.Errorf("open %s: it is open", name)
+		}
+		return nil, Recovery{}, ErrClosed
+	}
+	d.logs[name] = nil // reserved; checkpoints do not see it until it is open
+	d.mu.Unlock()
+
+	rec, err := l.open()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		delete(d.logs, name)
+		if errors.Is(err, ErrCorrupt) {
+			d.idle[name] = false
+		}
+		return nil, rec, fmt.Errorf("open %s: %w", name, err)
+	}
+	d.logs[name] = l
+	delete(d.idle, name)
+	return l, rec, nil
+}
+
+// open finds out what is there.
+func (l *Log) open() (Recovery, error) {
+	entries, err := l.dir.cfg.FS.List(l.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Recovery{}, err
+	}
+	if err == nil {
+		ours, err := l.checkOwner()
+		if err != nil {
+			return Recovery{Existed: true}, err
+		}
+		if ours {
+			return l.recover(entries)
+		}
+		if err := l.dir.setAside(l.name); err != nil {
+			return Recovery{Existed: true}, err
+		}
+	}
+	// A checkpoint entry of an earlier partition of this name must not outlive it.
+	if err := l.dir.lowerRecoveryPoint(l.name, protocol.NoOffset); err != nil {
+		return Recovery{}, err
+	}
+	return Recovery{}, l.reset(l.init)
+}
+
+// checkOwner tells whether the directory is this partition's. One whose
+// partition.metadata is missing or torn never got as far as its first commit, so that
+// nothing in it was acknowledged, unless a checkpoint knows it.
+func (l *Log) checkOwner() (ours bool, err error) {
+	id, err := l.dir.topicID(l.name)
+	_, known, _, _ := l.dir.checkpointed(l.name)
+	switch {
+	case errors.Is(err, errBadFile) && (known || l.dir.strict):
+		return false, &CorruptError{File: path.Join(l.name, metadataFile), From: 0, To: protocol.NoOffset, Reason: err.Error()}
+	case errors.Is(err, errBadFile):
+		l.dir.cfg.Logger.Warn("directory without a first commit is removed", "log", l.name, "err", err)
+		return false, nil
+	case err != nil:
+		return false, err
+	case id != l.key.Topic:
+		return false, fmt.Errorf("directory belongs to topic id %s, not %s", id, l.key.Topic)
+	}
+	return true, nil
+}
+
+// reset makes the log an empty one without files.
+func (l *Log) reset(init Init) error {
+	state, err := decodeProducers(init.Producers)
+	if err != nil {
+		return err
+	}
+	l.init, l.producers = init, *state
+	l.epochs = epochCache{}
+	for _, e := range init.Epochs {
+		if e.Start < init.Start {
+			l.epochs.assign(e.Epoch, e.Start)
+		}
+	}
+	l.snapshotAt = protocol.NoOffset
+	l.segments.Store(nil)
+	l.firstAppend.Store(0)
+	l.start.Store(int64(init.Start))
+	l.leo.Store(int64(init.Start))
+	l.synced.Store(int64(init.Start))
+	l.durable.Store(int64(init.Start))
+	return nil
+}
+
+func decodeProducers(b []byte) (*producer.State, error) {
+	if b == nil {
+		return &producer.State{}, nil
+	}
+	return producer.Decode(b)
+}
+
+// exists tells whether there are files.
+func (l *Log) exists() bool { return l.segments.Load() != nil }
+
+// named tells whether the directory is durable, so that a checkpoint may
+// speak of it; l may be nil while it is being opened.
+func (l *Log) named() bool { return l != nil && l.onDisk.Load() }
+
+// list returns the segments, oldest first. The slice is never changed.
+func (l *Log) list() []*segment {
+	if p := l.segments.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// active needs mu, and a log that exists.
+func (l *Log) active() *segment {
+	s := l.list()
+	return s[len(s)-1]
+}
+
+func (l *Log) config() Config { return *l.cfg.Load() }
+
+// SetConfig changes the settings from the next append on.
+func (l *Log) SetConfig(cfg Config) { l.cfg.Store(&cfg) }
+
+// Start is the local log start: the first offset that can be read here.
+func (l *Log) Start() protocol.Offset { return protocol.Offset(l.start.Load()) }
+
+// LEO is the log end offset.
+func (l *Log) LEO() protocol.Offset { return protocol.Offset(l.leo.Load()) }
+
+// Durable is the offset below which everything counts as durable.
+func (l *Log) Durable() protocol.Offset { return protocol.Offset(l.durable.Load()) }
+
+// RecoveryPoint is the offset below which everything has been synced.
+func (l *Log) RecoveryPoint() protocol.Offset { return protocol.Offset(l.synced.Load()) }
+
+// SetHighWatermark tells what the next checkpoint shall write; nothing else here depends on it.
+func (l *Log) SetHighWatermark(hw protocol.Offset) { l.hw.Store(int64(hw)) }
+
+// Size is the bytes of all segments.
+func (l *Log) Size() int64 {
+	var n int64
+	for _, s := range l.list() {
+		n += s.filled.Load().size
+	}
+	return n
+}
+
+// Segments is the number of local segments.
+func (l *Log) Segments() int { return len(l.list()) }
+
+// usable needs mu.
+func (l *Log) usable() error {
+	switch {
+	case l.closed:
+		return ErrClosed
+	case l.offline != nil:
+		return fmt.Errorf("%w: %w", ErrOffline, l.offline)
+	}
+	return nil
+}
+
+// setOffline refuses all that would write from here on.
+func (l *Log) setOffline(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.goOffline(err)
+}
+
+// goOffline needs mu.
+func (l *Log) goOffline(err error) {
+	if l.offline == nil {
+		l.offline = err
+		l.wakeFlushers()
+	}
+}
+
+// LastStable is the last stable offset for a high watermark, which must not go back.
+func (l *Log) LastStable(hw protocol.Offset) protocol.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(l.producers.LastStable(hw), min(hw, l.Start()))
+}
+
+// EpochEnd answers OffsetForLeaderEpoch (KIP-101, KIP-279): the greatest epoch at
+// or below e and the offset at which it ends here. ok is false where no epoch that low is known.
+func (l *Log) EpochEnd(e protocol.Epoch) (epoch protocol.Epoch, end protocol.Offset, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epochs.end(e, l.LEO())
+}
+
+// LatestEpoch is NoEpoch for a log that has none.
+func (l *Log) LatestEpoch() protocol.Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epochs.latest()
+}
+
+// Epochs is the lineage that is known here, ascending.
+func (l *Log) Epochs() []protocol.EpochStart {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epochs.list()
+}
+
+// AssignEpoch notes that a new leader's epoch starts at the log end. It becomes
+// durable with the first batch that carries it.
+func (l *Log) AssignEpoch(e protocol.Epoch, start protocol.Offset) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if start != l.LEO() || e < l.epochs.latest() {
+		return fmt.Errorf("%w: epoch %d at %d, log end %d in epoch %d", record.ErrInvalid, e, start, l.LEO(), l.epochs.latest())
+	}
+	l.assignEpoch(e, start)
+	return nil
+}
+
+// assignEpoch needs mu.
+func (l *Log) assignEpoch(e protocol.Epoch, start protocol.Offset) {
+	if l.epochs.assign(e, start) {
+		l.pending.epochs, l.changed = true, true
+	}
+}
+
+func (l *Log) snapshotPath(at protocol.Offset) string {
+	return path.Join(l.path, fileName(at)+snapshotSuffix)
+}
+
+// settle is a clean stop of the log: everything is made durable, with the
+// indexes, the epochs and a producer snapshot at the log end.
+func (l *Log) settle() error {
+	l.mu.Lock()
+	if l.offline != nil || !l.exists() || !l.changed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.pending.force = true
+	if l.snapshotAt != l.LEO() && l.LEO() > 0 {
+		l.addSnapshot(l.LEO())
+	}
+	active := l.active()
+	err := active.flushIndex(true)
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for l.commit() {
+	}
+	if l.LEO() != l.RecoveryPoint() {
+		return fmt.Errorf("recovery point %d has not reached the log end %d", l.RecoveryPoint(), l.LEO())
+	}
+	l.mu.Lock()
+	snapshots, epochs := l.pending.snapshots, l.pending.epochs
+	l.pending.snapshots, l.pending.epochs = nil, false
+	list := l.epochs.list()
+	l.mu.Unlock()
+	return l.sync(round{sealed: []*segment{active}, snapshots: snapshots, epochs: encodeIf(epochs, list), syncNames: true})
+}
+
+func encodeIf(wanted bool, epochs []protocol.EpochStart) []byte {
+	if !wanted {
+		return nil
+	}
+	return encodeEpochs(epochs)
+}
+
+// addSnapshot needs mu.
+func (l *Log) addSnapshot(at protocol.Offset) {
+	l.pending.snapshots = append(l.pending.snapshots, snapshotFile{at, l.producers.Encode()})
+	l.snapshotAt = at
+}
+
+// Close stops the log cleanly: all is durable on return. Readers' slices stay valid.
+func (l *Log) Close() error {
+	l.admin.Lock()
+	defer l.admin.Unlock()
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.mu.Unlock()
+	err := l.dir.fatal(l.settle())
+	l.leave()
+	l.shut()
+	return err
+}
+
+// leave takes the log out of its directory's list; its checkpoint entries stay.
+func (l *Log) leave() {
+	d := l.dir
+	d.files.Lock()
+	defer d.files.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.logs, l.name)
+	if l.named() {
+		d.idle[l.name] = false
+		d.recovery.values[l.name] = int64(l.RecoveryPoint())
+		d.starts.values[l.name] = int64(l.Start())
+		d.hw.values[l.name] = min(l.hw.Load(), int64(l.RecoveryPoint()))
+	}
+}
+
+// shut closes files and refuses everything from here on.
+func (l *Log) shut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.closed = true
+	l.wakeFlushers()
+	l.unpinFile(&l.pending.pinned)
+	for i := range l.pending.sealed {
+		l.unpinFile(&l.pending.sealed[i].pinned)
+	}
+	for _, s := range l.list() {
+		s.unpin()
+	}
+}
+
+// Delete removes the partition: its directory is renamed, which is durable on
+// return, and removed as far as readers let it. The log is closed.
+func (l *Log) Delete() error {
+	l.admin.Lock()
+	defer l.admin.Unlock()
+	l.mu.Lock()
+	l.generation++
+	exists := l.exists()
+	l.mu.Unlock()
+	l.shut()
+	l.dir.mu.Lock()
+	delete(l.dir.logs, l.name)
+	l.dir.mu.Unlock()
+	if !exists {
+		return nil
+	}
+	return l.dir.setAside(l.name)
+}
+
+// MaybeRoll is the sweep's look at one log: it rolls the active segment when
+// segment.ms has passed by the wall clock since its first append, starts the sync that
+// flush.ms asks for, forgets producers that have expired, and tries a failed commit again.
+func (l *Log) MaybeRoll(now time.Time) (rolled bool, err error) {
+	l.mu.Lock()
+	rolled, again, err := l.sweep(now)
+	l.mu.Unlock()
+	if again {
+		l.dir.committer.dirty(l)
+	}
+	if err != nil {
+		return rolled, fmt.Errorf("roll %s: %w", l.name, err)
+	}
+	return rolled, nil
+}
+
+// sweep needs mu.
+func (l *Log) sweep(now time.Time) (rolled, again bool, err error) {
+	if err := l.usable(); err != nil || !l.exists() || l.truncating {
+		return false, false, err
+	}
+	cfg := l.config()
+	if cfg.ProducerExpiry > 0 {
+		l.producers.Expire(protocol.Timestamp(now.UnixMilli()), cfg.ProducerExpiry.Milliseconds())
+	}
+	if first := l.firstAppend.Load(); cfg.SegmentAge > 0 && first > 0 && now.UnixMilli()-first >= cfg.SegmentAge.Milliseconds() {
+		if err := l.roll(l.LEO()); err != nil {
+			return false, false, err
+		}
+		rolled = true
+	}
+	if cfg.FlushInterval > 0 && l.unflushed > 0 && now.UnixMilli()-l.lastFlush >= cfg.FlushInterval.Milliseconds() {
+		l.unflushed, l.pending.force = 0, true
+	}
+	p := &l.pending
+	return rolled, len(p.sealed) > 0 || p.created || p.written && (l.dir.cfg.Fsync || p.force), nil
+}
+
+// Roll seals the active segment now, unless it is empty.
+func (l *Log) Roll() error {
+	l.mu.Lock()
+	err := l.usable()
+	if err == nil && l.exists() && l.active().filled.Load().size > 0 {
+		err = l.roll(l.LEO())
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("roll %s: %w", l.name, err)
+	}
+	l.dir.committer.dirty(l)
+	return nil
+}

@@ -1,0 +1,312 @@
+package log
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"slices"
+
+	"github.com/stratabroker/strata/broker/vfs"
+	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/protocol/record"
+)
+
+const scanWindow = 256 << 10
+
+// badPlace is where a scan met what cannot be a batch.
+type badPlace struct {
+	segment int             // index in the list
+	pos     int64           // bytes before it are good
+	from    protocol.Offset // offset that should have come
+	reason  string
+}
+
+// scanAll syncs and reads every segment from the recovery point on, building
+// the indexes anew, until the first bad place.
+func (r *recovering) scanAll() (*badPlace, error) {
+	list := r.found.segments
+	for i := r.first; i < len(list); i++ {
+		s := list[i]
+		if i > r.first {
+			if before := list[i-1].filled.Load(); before.next != s.base {
+				// Appends leave no gap between segments, so bytes are missing.
+				return &badPlace{i - 1, before.size, before.next, fmt.Sprintf("next segment begins at %d", s.base)}, nil
+			}
+		}
+		if err := r.fresh(s); err != nil {
+			return nil, err
+		}
+		bad, err := r.scan(s)
+		if err != nil {
+			return nil, err
+		}
+		if bad != nil {
+			bad.segment = i
+			return bad, nil
+		}
+	}
+	return nil, nil
+}
+
+// fresh makes the file durable and lets the next reads show what the disk
+// holds: after a failed sync the cache shows what it does not.
+func (r *recovering) fresh(s *segment) error {
+	err := r.l.dir.handles.with(s, logKind, func(f vfs.File) error {
+		if err := syncFile(f); err != nil {
+			return err
+		}
+		if err := f.DropCache(); err != nil {
+			return err
+		}
+		size, err := f.Size()
+		if err == nil {
+			s.filled.Store(&extent{size: size, next: s.base})
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.resetIndex()
+}
+
+// scan reads one segment and sets how far it is filled.
+func (r *recovering) scan(s *segment) (*badPlace, error) {
+	h, err := r.l.dir.handles.acquire(s, logKind)
+	if err != nil {
+		return nil, err
+	}
+	defer r.l.dir.handles.release(h)
+	w := window{file: h.file, size: s.filled.Load().size}
+	index := indexBuilder{segment: s}
+	done := extent{next: s.base}
+	var bad *badPlace
+	for done.size < w.size && bad == nil {
+		b, err := w.batch(done.size)
+		if err == nil {
+			err = r.admit(s, b, done.next)
+		}
+		switch {
+		case isBad(err):
+			bad = &badPlace{pos: done.size, from: done.next, reason: err.Error()}
+			continue
+		case err != nil:
+			return nil, err
+		}
+		r.epochs.assign(b.LeaderEpoch(), b.BaseOffset())
+		if err := index.add(b, done.size, int64(len(b))); err != nil {
+			return nil, err
+		}
+		done = extent{size: done.size + int64(len(b)), next: b.NextOffset()}
+	}
+	r.rec.ScannedBytes += done.size
+	s.filled.Store(&done)
+	return bad, nil
+}
+
+// admit tells whether a good batch may come here: offsets ascend, epochs do not go back.
+func (r *recovering) admit(s *segment, b record.Batch, next protocol.Offset) error {
+	switch {
+	case b.BaseOffset() < next || b.LastOffset() < b.BaseOffset() || b.LastOffset()-s.base > math.MaxInt32:
+		return fmt.Errorf("%w: batch at %d to %d, expected %d", record.ErrInvalid, b.BaseOffset(), b.LastOffset(), next)
+	case b.LeaderEpoch() < r.epochs.latest():
+		return fmt.Errorf("%w: batch at %d of epoch %d after epoch %d", record.ErrInvalid, b.BaseOffset(), b.LeaderEpoch(), r.epochs.latest())
+	}
+	return nil
+}
+
+func isBad(err error) bool {
+	for _, kind := range []error{record.ErrShort, record.ErrCorrupt, record.ErrInvalid, record.ErrOldFormat} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// window reads a file forward, a large piece at a time.
+type window struct {
+	file vfs.File
+	size int64
+	buf  []byte
+	at   int64
+	n    int
+}
+
+// bytes returns n bytes at pos, valid until the next call.
+func (w *window) bytes(pos int64, n int) ([]byte, error) {
+	if pos < w.at || pos+int64(n) > w.at+int64(w.n) {
+		want := int(min(int64(max(n, scanWindow)), w.size-pos))
+		if cap(w.buf) < want || cap(w.buf) > 16*scanWindow && want <= scanWindow {
+			w.buf = make([]byte, want)
+		}
+		w.at, w.n = pos, want
+		if err := readFull(w.file, w.buf[:want], pos); err != nil {
+			w.n = 0
+			return nil, err
+		}
+	}
+	return w.buf[pos-w.at : pos-w.at+int64(n)], nil
+}
+
+// batch returns the whole, checked batch at pos.
+func (w *window) batch(pos int64) (record.Batch, error) {
+	if w.size-pos < record.HeaderLen {
+		return nil, fmt.Errorf("%w: %d bytes", record.ErrShort, w.size-pos)
+	}
+	header, err := w.bytes(pos, record.HeaderLen)
+	if err != nil {
+		return nil, err
+	}
+	total, err := record.TotalLen(header)
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(total) > w.size-pos:
+		return nil, fmt.Errorf("%w: %d of %d bytes", record.ErrShort, w.size-pos, total)
+	case record.Batch(header).Magic() != record.Magic:
+		return nil, fmt.Errorf("%w: %d", record.ErrOldFormat, record.Batch(header).Magic())
+	}
+	b, err := w.bytes(pos, total)
+	if err != nil {
+		return nil, err
+	}
+	return b, record.Batch(b).Check()
+}
+
+// judge decides what a bad place means (DESIGN D3): below the recovery point it
+// is corruption. Above it, in the same boot, it is the torn end of the last append, unless
+// something good comes after it. After a reboot blocks may be missing in any order:
+// the log ends there, and the owner is told.
+func (r *recovering) judge(bad *badPlace) error {
+	l := r.l
+	s := r.found.segments[bad.segment]
+	corrupt := &CorruptError{File: s.name(), Position: bad.pos, From: bad.from, To: protocol.NoOffset, Reason: bad.reason}
+	strict := l.dir.sameBoot || l.dir.strict || r.found.marked
+	if bad.from < r.point || strict {
+		after, found, err := r.goodAfter(bad)
+		if err != nil {
+			return err
+		}
+		if found {
+			corrupt.To = after
+		}
+		if bad.from < r.point || found {
+			return r.mark(corrupt)
+		}
+	}
+	last := r.found.segments[len(r.found.segments)-1]
+	r.rec.CutFrom, r.rec.CutTo = bad.from, max(bad.from, last.base)
+	for _, later := range r.found.segments[bad.segment:] {
+		size, err := later.fileSize()
+		if err != nil {
+			return err
+		}
+		r.rec.CutBytes += size
+	}
+	r.rec.CutBytes -= bad.pos
+	r.rec.Torn, r.rec.Unclean = strict, !strict
+	l.dir.cfg.Logger.Warn("log is cut at a bad batch", "log", l.name, "offset", int64(bad.from), "segment", s.name(), "position", bad.pos,
+		"bytes", r.rec.CutBytes, "rebooted", !l.dir.sameBoot, "reason", bad.reason)
+	return r.cut(bad)
+}
+
+func (s *segment) fileSize() (size int64, err error) {
+	err = s.log.dir.handles.with(s, logKind, func(f vfs.File) error {
+		size, err = f.Size()
+		return err
+	})
+	return size, err
+}
+
+// mark notes durably that the log is corrupt, so that no later start, after a
+// reboot, takes the place for one that may be cut.
+func (r *recovering) mark(c *CorruptError) error {
+	if !r.found.marked {
+		if err := replaceFile(r.l.dir.cfg.FS, path.Join(r.l.path, corruptFile), []byte(c.Error()+"\n")); err != nil {
+			return errors.Join(c, err)
+		}
+	}
+	return c
+}
+
+// cut removes everything from the bad place on: from the top down, each step
+// durable before the next, so that a crash on the way leaves a place to go on.
+func (r *recovering) cut(bad *badPlace) error {
+	l := r.l
+	list := r.found.segments
+	keep := list[:bad.segment+1]
+	last := keep[bad.segment]
+	done := last.filled.Load()
+	for _, s := range slices.Backward(list[bad.segment+1:]) {
+		if err := l.remove(s); err != nil {
+			return err
+		}
+	}
+	kept := slices.Clone(keep)
+	l.segments.Store(&kept)
+	last.sealed.Store(0)
+	last.synced.Store(false)
+	last.filled.Store(&extent{size: bad.pos, next: done.next})
+	return l.dir.handles.with(last, logKind, func(f vfs.File) error {
+		if err := f.Truncate(bad.pos); err != nil {
+			return err
+		}
+		return syncFile(f)
+	})
+}
+
+// goodAfter looks for a batch after the bad place that can be one of this log,
+// byte by byte, and in the segments after it.
+func (r *recovering) goodAfter(bad *badPlace) (protocol.Offset, bool, error) {
+	for i, s := range r.found.segments[bad.segment:] {
+		from := int64(0)
+		if i == 0 {
+			from = bad.pos + 1
+		}
+		var at protocol.Offset
+		found := false
+		err := r.l.dir.handles.with(s, logKind, func(f vfs.File) error {
+			size, err := f.Size()
+			if err == nil {
+				w := window{file: f, size: size}
+				at, found, err = r.search(&w, from, bad.from)
+			}
+			return err
+		})
+		if err != nil || found {
+			return at, found, err
+		}
+	}
+	return protocol.NoOffset, false, nil
+}
+
+// search finds the first good batch in a file at or after pos, of an offset at
+// or above least. What the header claims is weighed before the CRC is computed.
+func (r *recovering) search(w *window, pos int64, least protocol.Offset) (protocol.Offset, bool, error) {
+	for ; w.size-pos >= record.HeaderLen; pos++ {
+		h, err := w.bytes(pos, record.HeaderLen)
+		if err != nil {
+			return 0, false, err
+		}
+		if h[16] != record.Magic {
+			continue
+		}
+		b := record.Batch(h)
+		length := int64(int32(binary.BigEndian.Uint32(h[8:])))
+		if length < record.HeaderLen-record.PrefixLen || length+record.PrefixLen > w.size-pos ||
+			b.BaseOffset() < least || b.BaseOffset()-least > math.MaxInt32 || b.LeaderEpoch() < r.epochs.latest() {
+			continue
+		}
+		b, err = w.batch(pos)
+		switch {
+		case err == nil:
+			return b.BaseOffset(), true, nil
+		case !isBad(err):
+			return 0, false, err
+		}
+	}
+	return 0, false, nil
+}
