@@ -9,10 +9,12 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/metadata/raftstore"
 )
 
-// MaxCommandBytes is the most that one command may take in the log.
-const MaxCommandBytes = 4 << 20
+// MaxCommandBytes is the most that one command may take in the log. Callers
+// with many rows split them over commands.
+const MaxCommandBytes = raftstore.MaxEntryBytes
 
 // Propose writes a command to the log and returns what Apply said to it, once it
 // is durable on a majority and this broker has applied it and told its

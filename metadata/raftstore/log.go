@@ -70,16 +70,13 @@ func (s *Store) storeSome(logs []*raft.Log) (n int, err error) {
 	size := 0
 	for _, l := range logs {
 		value := encodeEntry(l)
-		if len(value) > maxEntryBytes {
+		if len(value) >= valueThreshold {
 			if n == 0 {
-				return 0, fmt.Errorf("%w: index %d has %d bytes of at most %d", ErrTooLarge, l.Index, len(value), maxEntryBytes)
+				return 0, fmt.Errorf("%w: index %d has %d bytes, the limit is %d", ErrTooLarge, l.Index, len(value), valueThreshold)
 			}
 			break
 		}
-		cost := perEntry
-		if len(value) < valueThreshold {
-			cost += len(value)
-		}
+		cost := len(value) + perEntry
 		if n == batchEntries || n > 0 && size+cost > batchBytes {
 			break
 		}
@@ -142,9 +139,6 @@ func (s *Store) DeleteRange(low, high uint64) error {
 			to = a - 1
 		}
 	}
-	if prefix {
-		return s.collect()
-	}
 	return nil
 }
 
@@ -175,18 +169,4 @@ func (s *Store) deleteSome(low, high uint64, prefix bool) error {
 	}
 	s.last = low - 1
 	return nil
-}
-
-// collect frees value log files that hold little but deleted entries.
-func (s *Store) collect() error {
-	for {
-		err := s.db.RunValueLogGC(gcDiscardRatio)
-		switch {
-		case err == nil:
-		case errors.Is(err, badger.ErrNoRewrite), errors.Is(err, badger.ErrRejected):
-			return nil
-		default:
-			return fmt.Errorf("collect the value log of the raft store: %w", err)
-		}
-	}
 }

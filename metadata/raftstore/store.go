@@ -33,15 +33,17 @@ const (
 	hintKey      = "h" // an index at or below the first entry: where to look for it
 )
 
+// MaxEntryBytes is the most that an entry may take, extensions included.
+const MaxEntryBytes = valueThreshold - entryHeader - entryTrailer - 1
+
 // Badger keeps 85 MB of heap at its defaults; a Raft log of some thousand
-// entries needs little. Values above the threshold go to the value log, so that
-// they do not count for the transaction's limit of 15 % of the memtable.
+// entries needs little. All values stay below the threshold: those above it go to
+// badger's value log, which frees the space of deleted ones only after
+// compactions that a small log never sees, while the tree frees it by itself.
 const (
 	memtableBytes  = 8 << 20
-	valueLogBytes  = 16 << 20
-	valueThreshold = 64 << 10
-	maxEntryBytes  = 8 << 20 // badger panics on a value beyond its log's size
-	gcDiscardRatio = 0.5
+	valueThreshold = 1 << 20  // badger's own limit, and below that of a transaction
+	valueLogBytes  = 16 << 20 // it is opened and mapped all the same
 )
 
 // Config of a Store.
