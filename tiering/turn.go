@@ -121,10 +121,7 @@ func (a *Archiver) loadCold(ctx context.Context, row metadata.Partition, c *cold
 			if err != nil {
 				return fmt.Errorf("read manifest version %d: %w", m.Version, err)
 			}
-			if next.first, err = a.segment(ctx, e); err != nil {
-				return err
-			}
-			next.any = true
+			next.any, next.first = true, entrySegment(e)
 			break
 		}
 	}
@@ -141,11 +138,7 @@ func (a *Archiver) segments(ctx context.Context, row metadata.Partition, c cold,
 				return
 			}
 			for e, err := range a.manifest(row.Manifest).Scan(a.pages.load(ctx), c.first.End) {
-				s := plan.Segment{}
-				if err == nil {
-					s, err = a.segment(ctx, e)
-				}
-				if !yield(s, err) || err != nil {
+				if !yield(entrySegment(e), err) || err != nil {
 					return
 				}
 			}
@@ -162,22 +155,8 @@ func (a *Archiver) manifest(row metadata.ManifestRow) format.Manifest {
 	return format.Manifest{Version: row.Version, Root: row.Root, Fanout: a.cfg.Fanout}
 }
 
-// segment is an entry as plan sees it. An entry does not say when its segment
-// was sealed. Where that matters, because its records are from the future or have no time, the
-// time of the upload stands for it: one listing of one name, for what is rare.
-func (a *Archiver) segment(ctx context.Context, e format.Entry) (plan.Segment, error) {
-	s := plan.Segment{Base: e.Base, End: e.End, Bytes: e.DataBytes, MaxTimestamp: e.MaxTimestamp}
-	if 0 <= e.MaxTimestamp && e.MaxTimestamp <= nowMs() {
-		return s, nil
-	}
-	for info, err := range a.cfg.Store.List(ctx, e.ObjectKey, "") {
-		if err != nil {
-			return s, fmt.Errorf("see when %s was written: %w", e.ObjectKey, err)
-		}
-		s.Sealed = protocol.Timestamp(info.Modified.UnixMilli())
-		break
-	}
-	return s, nil
+func entrySegment(e format.Entry) plan.Segment {
+	return plan.Segment{Base: e.Base, End: e.End, Bytes: e.DataBytes, MaxTimestamp: e.MaxTimestamp, Sealed: e.SealedMs}
 }
 
 func rangeSegment(r SealedRange) plan.Segment {
