@@ -46,7 +46,7 @@ type Entry struct {
 	Epoch        protocol.Epoch  // leader epoch of the uploader
 	MaxTimestamp protocol.Timestamp
 	SealedMs     protocol.Timestamp // when the object's segment was sealed, wall clock
-	DataBytes    int64 // batches, bytes [0, DataBytes) of the object
+	DataBytes    int64              // batches, bytes [0, DataBytes) of the object
 	ObjectSize   int64
 	IndexOffset  int64 // of the tail that DecodeIndex takes: indexes to footer, one ranged GET
 	IndexLength  uint32
