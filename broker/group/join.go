@@ -248,7 +248,7 @@ func (s *Shard) joinStaticAgain(g *group, m *member, j joiner, id string) {
 	if g.state == stable && g.elect() == *g.protocol {
 		if r := metadataRecord(g, g.since); s.fits(r) {
 			s.record(r)
-			g.written = true
+			g.resubscribe()
 			resp := g.joined(m)
 			if j.version >= skipVersion {
 				resp.SkipAssignment = g.leader == id
