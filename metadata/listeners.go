@@ -105,6 +105,12 @@ func isMetaAddress(host string) bool {
 	return err == nil && a.IsUnspecified()
 }
 
+// ClientListeners are the listeners that clients connect to.
+func (s *Static) ClientListeners() ([]Listener, error) {
+	all, err := s.Listeners()
+	return s.clientListeners(all), err
+}
+
 // clientListeners are those that are not for the metadata quorum alone.
 func (s *Static) clientListeners(all []Listener) []Listener {
 	return slices.DeleteFunc(slices.Clone(all), func(l Listener) bool { return slices.Contains(s.controllerNames(), l.Name) })

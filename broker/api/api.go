@@ -70,12 +70,12 @@ func (h *Handler) Handle(r *server.Request) {
 func (h *Handler) handleDecoded(r *server.Request) {
 	req := kmsg.RequestForKey(r.Header.Key)
 	if req == nil {
-		r.Reply(server.Response{Close: fmt.Errorf("API key %d is not served", r.Header.Key)})
+		r.Reply(server.Response{NoReply: true, Close: fmt.Errorf("API key %d is not served", r.Header.Key)})
 		return
 	}
 	req.SetVersion(r.Header.Version)
 	if err := req.ReadFrom(r.Body); err != nil {
-		r.Reply(server.Response{Close: fmt.Errorf("%s version %d: %w", apiName(r.Header.Key), r.Header.Version, err)})
+		r.Reply(server.Response{NoReply: true, Close: fmt.Errorf("%s version %d: %w", apiName(r.Header.Key), r.Header.Version, err)})
 		return
 	}
 	switch req := req.(type) {

@@ -30,9 +30,6 @@ func (h *Handler) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsReques
 			out.Topic, out.TopicID = &t.Name, t.ID
 			err = h.cfg.Admin.DeleteTopic(ctx, t.ID)
 		}
-		if err == nil {
-			h.cfg.Groups.TopicDeleted([]string{t.Name})
-		}
 		out.ErrorCode, out.ErrorMessage = protocol.CodeOf(err), protocol.MessageOf(err)
 		resp.Topics = append(resp.Topics, out)
 	}

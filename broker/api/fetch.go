@@ -19,7 +19,7 @@ func (h *Handler) fetch(r *server.Request) {
 	req := kmsg.NewPtrFetchRequest()
 	req.SetVersion(r.Header.Version)
 	if err := req.ReadFrom(r.Body); err != nil {
-		r.Reply(server.Response{Close: err})
+		r.Reply(server.Response{NoReply: true, Close: err})
 		return
 	}
 	if code := checkSession(req); code != 0 {

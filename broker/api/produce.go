@@ -27,7 +27,7 @@ type produce struct {
 func (h *Handler) produce(r *server.Request) {
 	req, err := protocol.DecodeProduce(r.Header.Version, r.Body)
 	if err != nil {
-		r.Reply(server.Response{Close: err})
+		r.Reply(server.Response{NoReply: true, Close: err})
 		return
 	}
 	p := &produce{r: r, acks: replica.Acks(req.Acks), resp: newProduceResponse(req)}

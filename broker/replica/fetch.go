@@ -264,6 +264,9 @@ type heapRecords []byte
 // Len is their size.
 func (h heapRecords) Len() int { return len(h) }
 
+// HeapBytes is what they hold of the heap until they are released.
+func (h heapRecords) HeapBytes() int { return cap(h) }
+
 // WriteTo writes them.
 func (h heapRecords) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(h)

@@ -153,3 +153,19 @@ func (l *Leader) EpochAt(o protocol.Offset) protocol.Epoch {
 	}
 	return epoch
 }
+
+// ReadCommitted reads whole batches below the HW from either tier, for what this
+// broker replays itself. Next equals from at the HW.
+func (l *Leader) ReadCommitted(ctx context.Context, cold Cold, from protocol.Offset, maxBytes int) (batches []byte, next protocol.Offset, err error) {
+	s, err := l.readHot(from, l.HighWatermark(), maxBytes, true)
+	if errors.Is(err, errTiered) {
+		got, err := cold.Read(ctx, l.key, from, maxBytes, true)
+		return got.Bytes, max(from, got.Next), err
+	}
+	if err != nil || s.Len() == 0 {
+		return nil, from, err
+	}
+	defer s.Release()
+	batches, err = s.Bytes()
+	return batches, s.Next(), err
+}

@@ -115,6 +115,10 @@ func (m *Manager) upkeep(_ context.Context, l *Leader, starts *[]*metadatapb.Log
 		// Neither evicted nor expired: the whole set stays hot (DESIGN D18).
 	case config.RemoteStorage:
 		m.evict(l, row, config, now)
+	case row.Manifest.Segments > 0:
+		// remote.storage.enable was turned off, which asks for remote.log.delete.on.disable:
+		// the partition begins where the hot tier does, and the archiver drops the rest.
+		addLogStart(starts, l, row, l.log.Start())
 	case starts != nil:
 		m.expire(l, row, config, now, starts)
 	}
@@ -139,11 +143,16 @@ func (m *Manager) expire(l *Leader, row *metadata.Partition, config *metadata.To
 		m.upkeepFailed(l, "look for expired segments", err)
 		return
 	}
-	if to > row.LogStart {
-		*starts = append(*starts, &metadatapb.LogStart{
-			TopicId: l.key.Topic[:], Partition: l.key.Partition, Offset: int64(to), LeaderEpoch: int32(row.LeaderEpoch),
-		})
+	addLogStart(starts, l, row, to)
+}
+
+func addLogStart(starts *[]*metadatapb.LogStart, l *Leader, row *metadata.Partition, to protocol.Offset) {
+	if starts == nil || to <= row.LogStart {
+		return
 	}
+	*starts = append(*starts, &metadatapb.LogStart{
+		TopicId: l.key.Topic[:], Partition: l.key.Partition, Offset: int64(to), LeaderEpoch: int32(row.LeaderEpoch),
+	})
 }
 
 // milliseconds keeps -1, no limit, as it is.
@@ -172,15 +181,32 @@ func (m *Manager) removeDeleted() {
 	}
 }
 
-// Tiered yields the led partitions whose segments go to the bucket.
+// Tiered yields the led partitions that the bucket has, or is to have, part of.
 func (m *Manager) Tiered(yield func(*Leader) bool) {
 	for l := range m.All() {
-		config := l.config.Load()
-		if config.RemoteStorage && l.row.Load().Leader == m.cfg.Self && !yield(l) {
+		if l.row.Load().Leader == m.cfg.Self && l.Tiered() && !yield(l) {
 			return
 		}
 	}
 }
 
+// Tiered tells whether the bucket has, or is to have, part of the partition.
+func (l *Leader) Tiered() bool {
+	return l.config.Load().RemoteStorage || l.row.Load().Manifest.Segments > 0
+}
+
 // UploadLimit is the first offset that may not be uploaded yet: min(HW, LSO).
 func (l *Leader) UploadLimit() protocol.Offset { return min(l.HighWatermark(), l.LastStable()) }
+
+// BytesAboveTiered is the size of what only the hot tier has.
+func (l *Leader) BytesAboveTiered() int64 {
+	size, end := l.log.Size(), l.row.Load().Manifest.TieredEnd
+	below, err := l.log.Sealed(l.log.Start(), end)
+	if err != nil {
+		return size
+	}
+	for _, r := range below {
+		size -= r.Bytes
+	}
+	return max(0, size)
+}

@@ -1,0 +1,323 @@
+// Package broker is the composition root: it opens the data folder, the
+// metadata quorum, the logs and the bucket, joins the rooms by the small
+// interfaces that each declares, serves, and takes everything down in order.
+// It is the only place where everything meets. Package cmd/strata calls New
+// and Run; tests may run a broker in their own process.
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stratabroker/strata/broker/admin"
+	"github.com/stratabroker/strata/broker/api"
+	"github.com/stratabroker/strata/broker/coordinator"
+	"github.com/stratabroker/strata/broker/group"
+	"github.com/stratabroker/strata/broker/log"
+	"github.com/stratabroker/strata/broker/replica"
+	"github.com/stratabroker/strata/broker/server"
+	"github.com/stratabroker/strata/broker/vfs"
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/metadata/metadatapb"
+	"github.com/stratabroker/strata/metadata/quorum"
+	"github.com/stratabroker/strata/protocol"
+)
+
+// strataVersion is the level of the feature strata.version that this binary finalises and can apply.
+const strataVersion = 1
+
+// Broker is one running broker that is its own controller.
+type Broker struct {
+	cfg    Config
+	folder *folder
+	node   *quorum.Node
+	dir    *log.Dir
+	bucket *bucket // nil where none is set
+
+	replicas *replica.Manager
+	admin    *admin.Admin
+	groups   *coordinator.Coordinator
+	handler  *api.Handler
+	server   *server.Server
+	http     *httpServer
+	bound    []server.Listener
+	cold     replica.Cold
+
+	epoch      atomic.Int64 // protocol.BrokerEpoch in force
+	ready      atomic.Bool
+	background sync.WaitGroup
+	closeOnce  sync.Once
+	closeErr   error
+}
+
+// New opens everything and registers the broker; it serves from Run on. An
+// error is one line for people: what could not be opened, and why. Nothing is
+// left running then.
+func New(ctx context.Context, cfg Config) (_ *Broker, err error) {
+	b := &Broker{cfg: cfg}
+	if b.cfg.Fatal == nil {
+		b.cfg.Fatal = func(err error) {
+			b.cfg.Logger.Error("the broker cannot go on", "error", err)
+			os.Exit(1)
+		}
+	}
+	defer func() {
+		if err != nil {
+			_ = b.close(false) // the first error is the one to tell
+		}
+	}()
+	steps := []func(context.Context) error{b.bind, b.openFolder, b.openQuorum, b.openBucket, b.openReplicas, b.openServing}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+func (b *Broker) self() protocol.BrokerID { return protocol.BrokerID(b.cfg.Static.Int("node.id")) }
+
+// bind takes the ports first, so that a taken one stops the start before
+// anything is touched.
+func (b *Broker) bind(ctx context.Context) error {
+	clients, err := b.cfg.Static.ClientListeners()
+	if err != nil {
+		return err
+	}
+	for _, l := range clients {
+		bound, err := server.Listen(ctx, l.Name, l.Addr())
+		if err != nil {
+			return err
+		}
+		b.bound = append(b.bound, bound)
+	}
+	b.http, err = listenHTTP(ctx, b.cfg.Static.String("strata.http.listen"))
+	return err
+}
+
+func (b *Broker) openFolder(context.Context) error {
+	path, err := filepath.Abs(b.cfg.Static.LogDir())
+	if err != nil {
+		return err
+	}
+	if b.folder, err = openFolder(path, b.self()); err != nil {
+		return err
+	}
+	s := b.cfg.Static
+	b.dir, err = log.OpenDir(log.DirConfig{
+		FS: vfs.OS(), Path: path, MaxOpenFiles: int(s.Int("strata.file.handles")), DiskReserve: s.Int("strata.disk.reserve.bytes"),
+		Fsync: s.String("strata.durability") == "fsync", BootID: bootID(), Now: time.Now, Logger: b.cfg.Logger, OnFatal: b.cfg.Fatal,
+	})
+	if err != nil {
+		return fmt.Errorf("data folder %s: %w", path, err)
+	}
+	return nil
+}
+
+// openQuorum starts the metadata and founds the cluster at the first start.
+func (b *Broker) openQuorum(ctx context.Context) error {
+	var err error
+	b.node, err = quorum.Open(ctx, quorum.Config{
+		Dir: filepath.Join(b.folder.path, "strata-metadata"), NodeID: b.self(), DirectoryID: b.folder.id, Logger: b.cfg.Logger, Bootstrap: true,
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.node.WaitLeader(ctx); err != nil {
+		return err
+	}
+	if b.node.Image().ClusterID() == "" {
+		if b.folder.clusterID != "" {
+			return fmt.Errorf("data folder %s belongs to cluster %s, but its metadata is gone", b.folder.path, b.folder.clusterID)
+		}
+		var id [16]byte
+		_, _ = rand.Read(id[:]) // crypto/rand never fails
+		found := &metadatapb.InitCluster{ClusterId: base64.RawURLEncoding.EncodeToString(id[:]), StrataVersion: strataVersion}
+		if _, err := b.node.Propose(ctx, &metadata.Command{Kind: &metadatapb.Command_InitCluster{InitCluster: found}}); err != nil {
+			return fmt.Errorf("found the cluster: %w", err)
+		}
+	}
+	switch id := b.node.Image().ClusterID(); b.folder.clusterID {
+	case id:
+	case "":
+		return b.folder.writeMeta(id)
+	default:
+		return fmt.Errorf("data folder %s belongs to cluster %s, its metadata to cluster %s", b.folder.path, b.folder.clusterID, id)
+	}
+	return nil
+}
+
+// openReplicas registers this process, recovers the logs and follows the image.
+func (b *Broker) openReplicas(ctx context.Context) error {
+	b.admin = admin.New(admin.Config{
+		Self: b.self(), Static: b.cfg.Static, Metadata: b.node, Epoch: func() protocol.BrokerEpoch { return protocol.BrokerEpoch(b.epoch.Load()) },
+	})
+	b.cold = noCold{}
+	if b.bucket != nil {
+		b.cold = cold{b.bucket.reader}
+	}
+	b.replicas = replica.NewManager(replica.Config{
+		Self: b.self(), Dir: b.dir, Static: b.cfg.Static, Propose: b.node.Propose, Cold: b.cold,
+		Sealed: b.onSealed, Leadership: b.onLeadership, Now: time.Now, Logger: b.cfg.Logger,
+	})
+	b.groups = coordinator.New(coordinator.Config{
+		Partitions: offsetsTopic{b.admin, b.replicas, b.cold}, Topics: func() group.Topics { return b.node.Image() }, Group: b.cfg.groupSettings(),
+		Logger: b.cfg.Logger,
+	})
+	if b.bucket != nil {
+		b.bucket.compose()
+	}
+	if err := b.register(ctx); err != nil {
+		return err
+	}
+	if err := b.replicas.Load(ctx, b.node.Image()); err != nil {
+		return err
+	}
+	b.node.Subscribe(b.onImage)
+	return nil
+}
+
+// onImage is the one subscriber of the quorum. It runs on the applying
+// goroutine, so that a proposer's change is there when Propose returns.
+func (b *Broker) onImage(d metadata.Delta, img *metadata.Image) {
+	b.replicas.Apply(d, img)
+	if len(d.Removed) > 0 {
+		names := make([]string, len(d.Removed))
+		for i, t := range d.Removed {
+			names[i] = t.Name
+		}
+		b.groups.TopicDeleted(names)
+	}
+	if b.bucket != nil {
+		b.bucket.onImage(d, img)
+	}
+}
+
+func (b *Broker) onSealed(k protocol.PartitionKey) {
+	if b.bucket != nil {
+		b.bucket.archiver.Notify(k)
+	}
+}
+
+func (b *Broker) onLeadership(topic string, k protocol.PartitionKey, epoch protocol.Epoch, leader bool) {
+	if topic == admin.OffsetsTopic {
+		b.groups.OnLeadership(k.Partition, epoch, leader)
+	}
+}
+
+func (b *Broker) openServing(context.Context) error {
+	b.handler = api.New(api.Config{
+		Self: b.self(), Admin: b.admin, Replicas: b.replicas, Cold: b.cold, Groups: b.groups, Now: time.Now, Logger: b.cfg.Logger,
+	})
+	cfg := b.cfg.serverConfig()
+	cfg.Listeners, cfg.Handler = b.bound, b.handler
+	var err error
+	b.server, err = server.New(cfg)
+	return err
+}
+
+// Run unfences the broker and serves until ctx ends, then stops cleanly. It
+// returns an error only when the broker had to stop by itself.
+func (b *Broker) Run(ctx context.Context) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	b.background.Go(func() { b.replicas.Run(work) })
+	if b.bucket != nil {
+		b.background.Go(func() { b.bucket.run(work) })
+	}
+	b.http.serve(b)
+	if err := b.unfence(ctx); err != nil {
+		return errors.Join(err, b.close(false))
+	}
+	b.server.Serve()
+	b.ready.Store(true)
+	b.cfg.Logger.Info("serving", "node.id", b.self(), "cluster.id", b.node.Image().ClusterID(), "listeners", b.Listeners())
+	var failed error
+	select {
+	case <-ctx.Done():
+	case <-b.node.Failed():
+		failed = b.node.Err()
+	}
+	b.ready.Store(false)
+	b.stopServing()
+	stop()
+	b.background.Wait()
+	return errors.Join(failed, b.close(failed == nil))
+}
+
+// stopServing ends all requests. What they appended stays.
+func (b *Broker) stopServing() {
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	if err := b.server.Close(ctx); err != nil {
+		b.cfg.Logger.Warn("connections did not end in time", "error", err)
+	}
+}
+
+// Ready is closed to requests until the broker serves.
+func (b *Broker) Ready() bool { return b.ready.Load() }
+
+// close takes down what New opened, in the opposite order. It may be called
+// for a broker that was opened in part.
+func (b *Broker) close(clean bool) error {
+	b.closeOnce.Do(func() { b.closeErr = b.closeAll(clean) })
+	return b.closeErr
+}
+
+func (b *Broker) closeAll(clean bool) error {
+	var errs []error
+	b.http.close()
+	for _, l := range b.bound {
+		_ = l.Net.Close() // closed by the server already, if it ran
+	}
+	if b.replicas != nil {
+		b.replicas.Close()
+	}
+	if b.handler != nil {
+		b.handler.Close()
+	}
+	if b.groups != nil {
+		b.groups.Close()
+	}
+	if b.bucket != nil {
+		errs = append(errs, b.bucket.close())
+	}
+	if b.dir != nil {
+		errs = append(errs, b.dir.Close(clean))
+	}
+	if b.node != nil {
+		errs = append(errs, b.node.Close())
+	}
+	if b.folder != nil {
+		errs = append(errs, b.folder.unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// Listeners are the addresses clients use, "NAME://host:port" each.
+func (b *Broker) Listeners() []string {
+	var out []string
+	for _, l := range b.endpoints() {
+		out = append(out, l.String())
+	}
+	return out
+}
+
+// HTTP is the address of /metrics, /healthz and /readyz; "" where they are off.
+func (b *Broker) HTTP() string { return b.http.addr() }
+
+// BucketURL is where sealed segments go, without credentials; "" for nowhere.
+func (b *Broker) BucketURL() string {
+	if b.bucket == nil {
+		return ""
+	}
+	return b.bucket.url.String()
+}

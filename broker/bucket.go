@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/stratabroker/strata/broker/replica"
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/tiering"
+	"github.com/stratabroker/strata/tiering/format"
+	"github.com/stratabroker/strata/tiering/object"
+	"github.com/stratabroker/strata/tiering/object/drivers"
+)
+
+// bindTimeout bounds the first talk with the bucket at start.
+const bindTimeout = 10 * time.Second
+
+// bucket is the cold tier of this broker.
+type bucket struct {
+	url      object.URL
+	store    object.Store
+	reader   *tiering.Reader
+	archiver *tiering.Archiver
+	sweeper  *tiering.Sweeper
+	roots    *tiering.RootWriter
+	bind     func(context.Context) error // nil once the bucket is ours
+	broker   *Broker
+}
+
+// openBucket opens the store and ties the cluster to it. A bucket that is not
+// ours stops the start, untouched. One that does not answer stops the first
+// start only: later ones go on and ask again (DESIGN D22).
+func (b *Broker) openBucket(ctx context.Context) error {
+	raw := b.cfg.Static.String("strata.bucket.url")
+	if raw == "" {
+		return nil
+	}
+	url, err := object.ParseURL(raw)
+	if err != nil {
+		return fmt.Errorf("strata.bucket.url: %w", err)
+	}
+	k := &bucket{url: url, store: b.cfg.Store, broker: b}
+	if k.store == nil {
+		if k.store, err = drivers.Open(ctx, url); err != nil {
+			return fmt.Errorf("strata.bucket.url=%s: %w", url, err)
+		}
+	}
+	b.bucket = k
+	first := b.node.Image().Bucket().Generation == 0
+	k.bind = func(ctx context.Context) error { return k.bindOnce(ctx, first) }
+	bindCtx, cancel := context.WithTimeout(ctx, bindTimeout)
+	defer cancel()
+	err = k.bind(bindCtx)
+	switch {
+	case err == nil:
+		k.bind = nil
+	case first, errors.Is(err, tiering.ErrRefused), errors.Is(err, format.ErrNewerFormat), errors.Is(err, object.ErrNoBucket), errors.Is(err, object.ErrDenied):
+		return fmt.Errorf("strata.bucket.url=%s: %w", url, err)
+	default:
+		b.cfg.Logger.Warn("the bucket does not answer: the broker starts without it and asks again", "bucket", url.String(), "error", err)
+	}
+	k.reader = tiering.NewReader(tiering.ReaderConfig{
+		Store: k.store, Metadata: b.node, CacheBytes: b.cfg.Static.Int("strata.cache.bytes"), IndexCacheBytes: b.cfg.Static.Int("strata.cache.index.bytes"),
+		Parallel: int(b.cfg.Static.Int("remote.log.reader.threads")), Logger: b.cfg.Logger,
+	})
+	return nil
+}
+
+func (k *bucket) bindOnce(ctx context.Context, first bool) error {
+	if err := drivers.Probe(ctx, k.store); err != nil {
+		return err
+	}
+	_, err := tiering.Bind(ctx, tiering.BindConfig{
+		Store: k.store, Metadata: k.broker.node, URL: k.url.String(), Region: k.broker.cfg.Static.String("broker.rack"),
+		NewDataFolder: first, Logger: k.broker.cfg.Logger,
+	})
+	return err
+}
+
+// compose makes the parts that write the bucket; run starts them.
+func (k *bucket) compose() {
+	b := k.broker
+	s, logger := b.cfg.Static, b.cfg.Logger
+	k.archiver = tiering.NewArchiver(tiering.ArchiverConfig{
+		Store: k.store, Metadata: b.node, Hot: hot{b.replicas}, Parallel: int(s.Int("remote.log.manager.copier.thread.pool.size")),
+		Interval: s.Millis("remote.log.manager.task.interval.ms"), Deadline: s.Millis("strata.upload.timeout.ms"), Logger: logger,
+	})
+	k.sweeper = tiering.NewSweeper(tiering.SweeperConfig{
+		Store: k.store, Metadata: b.node, Grace: s.Millis("strata.sweep.grace.ms"), Interval: s.Millis("strata.sweep.interval.ms"),
+		Active: b.isController, Logger: logger,
+	})
+	k.roots = tiering.NewRootWriter(tiering.RootWriterConfig{Store: k.store, Metadata: b.node, Active: b.isController, Logger: logger})
+}
+
+func (k *bucket) onImage(d metadata.Delta, img *metadata.Image) {
+	k.roots.Changed(d, img)
+	for _, p := range d.Partitions {
+		k.archiver.Notify(p)
+	}
+}
+
+// run works on the bucket until ctx ends.
+func (k *bucket) run(ctx context.Context) {
+	for delay := time.Second; k.bind != nil; delay = min(2*delay, time.Minute) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(delay):
+		}
+		if err := k.bind(ctx); err == nil {
+			k.bind = nil
+		} else if ctx.Err() == nil {
+			k.broker.cfg.Logger.Warn("the bucket cannot be bound", "bucket", k.url.String(), "error", err)
+		}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { k.archiver.Run(ctx) })
+	wg.Go(func() { k.sweeper.Run(ctx) })
+	wg.Go(func() { k.roots.Run(ctx) })
+	wg.Wait()
+}
+
+// lag is what is sealed and not in the bucket; nothing on a broker without one.
+func (k *bucket) lag(l *replica.Leader) tiering.Lag {
+	if k == nil {
+		return tiering.Lag{}
+	}
+	return k.archiver.Lag(l.Key())
+}
+
+func (k *bucket) close() error {
+	if k.reader != nil {
+		k.reader.Close()
+	}
+	return k.store.Close()
+}

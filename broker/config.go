@@ -1,0 +1,47 @@
+package broker
+
+import (
+	"log/slog"
+
+	"github.com/stratabroker/strata/broker/group"
+	"github.com/stratabroker/strata/broker/server"
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/tiering/object"
+)
+
+// Config is what a Broker is made of.
+type Config struct {
+	// Static is the checked configuration; Validate has passed it.
+	Static *metadata.Static
+	Logger *slog.Logger
+	// Store, if set, is used instead of what strata.bucket.url names (which must
+	// be set all the same). Close closes it.
+	Store object.Store
+	// Fatal is called when the broker must not go on: a sync failed or the metadata
+	// log broke. It must end the process at once. nil: log and exit.
+	Fatal func(error)
+}
+
+func (c *Config) groupSettings() group.Settings {
+	s := c.Static
+	return group.Settings{
+		MinSessionTimeout: s.Millis("group.min.session.timeout.ms"), MaxSessionTimeout: s.Millis("group.max.session.timeout.ms"),
+		InitialRebalanceDelay: s.Millis("group.initial.rebalance.delay.ms"), MaxSize: int32(s.Int("group.max.size")),
+		OffsetMetadataMaxBytes: int32(s.Int("offset.metadata.max.bytes")), OffsetsRetention: 60_000 * s.Millis("offsets.retention.minutes"),
+		ExpiryInterval: s.Millis("offsets.retention.check.interval.ms"),
+	}
+}
+
+func (c *Config) serverConfig() server.Config {
+	s := c.Static
+	budget := s.Int("queued.max.request.bytes")
+	if budget < 0 {
+		budget = s.Int("strata.request.memory.bytes")
+	}
+	return server.Config{
+		Logger: c.Logger, MaxConnections: int(s.Int("max.connections")), MaxConnectionsPerIP: int(s.Int("max.connections.per.ip")),
+		MaxFrame: protocol.ByteSize(s.Int("strata.frame.max.bytes")), MaxProduceFrame: protocol.ByteSize(s.Int("socket.request.max.bytes")),
+		MemoryBudget: protocol.ByteSize(budget), FrameTimeout: s.Millis("strata.frame.idle.ms"), IdleTimeout: s.Millis("connections.max.idle.ms"),
+	}
+}
