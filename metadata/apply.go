@@ -187,6 +187,18 @@ func (p *Partition) check() error {
 	switch {
 	case p.Key.Topic.IsZero() || p.Key.Partition < 0:
 		return fmt.Errorf("key %v is not one of a partition", p.Key)
+	case p.LeaderEpoch < 0 || p.PartitionEpoch < 0:
+		return fmt.Errorf("leader epoch %d, partition epoch %d", p.LeaderEpoch, p.PartitionEpoch)
+	case p.LogStart < 0 || p.Manifest.TieredEnd < p.LogStart:
+		return fmt.Errorf("log start %d, tiered end %d", p.LogStart, p.Manifest.TieredEnd)
+	case (p.Manifest.Version == 0) != (p.Manifest.Root.Key == ""):
+		return fmt.Errorf("manifest version %d with root %q", p.Manifest.Version, p.Manifest.Root.Key)
+	}
+	return p.checkReplicas()
+}
+
+func (p *Partition) checkReplicas() error {
+	switch {
 	case len(p.Replicas) == 0 || len(p.Directories) != len(p.Replicas) || !distinct(p.Replicas):
 		return fmt.Errorf("replicas %v with %d directories", p.Replicas, len(p.Directories))
 	case len(p.ISR) == 0 || !distinct(p.ISR) || !subset(p.ISR, p.Replicas):
@@ -195,12 +207,6 @@ func (p *Partition) check() error {
 		return fmt.Errorf("ELR %v beside ISR %v of replicas %v", p.ELR, p.ISR, p.Replicas)
 	case p.Leader != protocol.NoBroker && !slices.Contains(p.ISR, p.Leader):
 		return fmt.Errorf("leader %d is not in ISR %v", p.Leader, p.ISR)
-	case p.LeaderEpoch < 0 || p.PartitionEpoch < 0:
-		return fmt.Errorf("leader epoch %d, partition epoch %d", p.LeaderEpoch, p.PartitionEpoch)
-	case p.LogStart < 0 || p.Manifest.TieredEnd < p.LogStart:
-		return fmt.Errorf("log start %d, tiered end %d", p.LogStart, p.Manifest.TieredEnd)
-	case (p.Manifest.Version == 0) != (p.Manifest.Root.Key == ""):
-		return fmt.Errorf("manifest version %d with root %q", p.Manifest.Version, p.Manifest.Root.Key)
 	}
 	return nil
 }

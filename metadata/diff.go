@@ -47,7 +47,7 @@ func changed[T any](before, after iter.Seq[T], order func(a, b T) int, same func
 				old, left = next()
 			}
 			known := left && order(old, row) == 0
-			if !(known && same(old, row)) && !yield(row) {
+			if (!known || !same(old, row)) && !yield(row) {
 				return
 			}
 			if known {

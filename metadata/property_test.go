@@ -30,7 +30,7 @@ func (c *chooser) near(v int64) int64 {
 	return v
 }
 
-func (c *chooser) name() string { return string(rune('a' + c.small())) }
+func (c *chooser) name() string { return string('a' + c.small()) }
 
 func (c *chooser) topic() []byte {
 	if t, ok := c.img.Topic(c.name()); ok {

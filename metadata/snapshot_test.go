@@ -15,9 +15,9 @@ import (
 var rewrite = flag.Bool("rewrite", false, "rewrite golden files")
 
 // everything is an image with a row of each kind.
-func everything(t testing.TB) *metadata.Image {
-	t.Helper()
-	w := newWorld(t, 2)
+func everything(tb testing.TB) *metadata.Image {
+	tb.Helper()
+	w := newWorld(tb, 2)
 	c := registration(2, 9, w.epoch(2), false)
 	c.GetRegisterBroker().Rack = "r"
 	c.GetRegisterBroker().Listeners = []*metadatapb.Listener{{Name: "PLAINTEXT", Protocol: "PLAINTEXT", Host: "h", Port: 9092}}

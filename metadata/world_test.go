@@ -21,9 +21,9 @@ type world struct {
 }
 
 // newWorld has a cluster with unfenced brokers 1 to n and a bound bucket.
-func newWorld(t testing.TB, brokers int32) *world {
-	t.Helper()
-	w := &world{t: t, img: metadata.EmptyImage()}
+func newWorld(tb testing.TB, brokers int32) *world {
+	tb.Helper()
+	w := &world{t: tb, img: metadata.EmptyImage()}
 	w.ok(command(&metadatapb.InitCluster{ClusterId: "cluster", StrataVersion: 1}))
 	for id := int32(1); id <= brokers; id++ {
 		w.register(id, byte(id), -1, false)

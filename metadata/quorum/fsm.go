@@ -134,8 +134,11 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	return s, nil
 }
 
-// Restore replaces the image by that of a snapshot.
+// Restore replaces the image by that of a snapshot. One that cannot be read ends the node.
 func (f *fsm) Restore(r io.ReadCloser) error {
+	if f.dead != nil { // Raft would go on with an older snapshot
+		return f.dead
+	}
 	raw, err := io.ReadAll(r)
 	if err != nil {
 		return fmt.Errorf("read metadata snapshot: %w", err)

@@ -31,6 +31,7 @@ var (
 	ErrFailed         = errors.New("metadata quorum has failed, the broker must stop")
 	ErrInUse          = raftstore.ErrInUse
 	ErrNewerFormat    = errors.New("metadata folder is of a newer format")
+	ErrDamaged        = errors.New("metadata folder is damaged") // nothing was changed in it
 	ErrForeignFolder  = errors.New("folder is not the metadata of this broker")
 )
 
@@ -155,9 +156,9 @@ func brokerOf(id raft.ServerID) protocol.BrokerID {
 // start runs Raft over the open store.
 func (n *Node) start() error {
 	logger := newRaftLogger(n.config.Logger)
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(n.config.Dir, 2, logger)
+	snapshots, err := openSnapshots(n.config.Dir, logger)
 	if err != nil {
-		return fmt.Errorf("open metadata snapshots: %w", err)
+		return err
 	}
 	n.trans = n.config.Transport
 	if n.trans == nil {
@@ -169,6 +170,9 @@ func (n *Node) start() error {
 		if err := n.bootstrap(snapshots); err != nil {
 			return err
 		}
+	}
+	if err := n.checkWhole(snapshots); err != nil {
+		return err
 	}
 	conf := raft.DefaultConfig()
 	conf.LocalID = n.id

@@ -1,6 +1,7 @@
 package quorum_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -211,6 +213,75 @@ func TestSnapshotCutsTheLogAndIsRestored(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestDamagedSnapshotIsSaidAtOpen(t *testing.T) {
+	snapshotted := func(t *testing.T, trailing uint64) (quorum.Config, [32]byte, []string) {
+		t.Helper()
+		c := config(t.TempDir())
+		c.TrailingEntries = trailing
+		n := founded(t, c)
+		for range 2 {
+			for i := range 50 {
+				propose(t, n, setConfig(fmt.Sprint("k", i), fmt.Sprint(n.Image().Index())))
+			}
+			if err := n.Snapshot(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hash := n.Image().Hash()
+		closeNode(t, n)
+		files, err := filepath.Glob(filepath.Join(c.Dir, "snapshots", "*", "state.bin"))
+		if err != nil || len(files) != 2 {
+			t.Fatal(files, err)
+		}
+		slices.SortFunc(files, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) }) // the newest last
+		return c, hash, files
+	}
+	damage := func(t *testing.T, name string) {
+		t.Helper()
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw[len(raw)/2] ^= 1
+		if err := os.WriteFile(name, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("the log does not reach back", func(t *testing.T) {
+		c, _, files := snapshotted(t, 10)
+		damage(t, files[1])
+		if n, err := quorum.Open(t.Context(), c); !errors.Is(err, quorum.ErrDamaged) {
+			t.Fatal(n, err)
+		}
+	})
+	t.Run("the log reaches back", func(t *testing.T) {
+		c, hash, files := snapshotted(t, 80)
+		damage(t, files[1])
+		n := open(t, c)
+		defer closeNode(t, n)
+		if n.Image().Hash() != hash {
+			t.Fatal("the image differs")
+		}
+	})
+	t.Run("all are gone", func(t *testing.T) {
+		c, _, _ := snapshotted(t, 10)
+		if err := os.RemoveAll(filepath.Join(c.Dir, "snapshots")); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := quorum.Open(t.Context(), c); !errors.Is(err, quorum.ErrDamaged) {
+			t.Fatal(n, err)
+		}
+	})
+	t.Run("both", func(t *testing.T) {
+		c, _, files := snapshotted(t, 10)
+		damage(t, files[0])
+		damage(t, files[1])
+		if n, err := quorum.Open(t.Context(), c); !errors.Is(err, quorum.ErrDamaged) {
+			t.Fatal(n, err)
+		}
+	})
 }
 
 func TestCancelledProposalHasAnUnknownOutcome(t *testing.T) {
