@@ -248,6 +248,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	b.ready.Store(false)
 	b.stopServing()
+	b.http.close()
 	stop()
 	b.background.Wait()
 	return errors.Join(failed, b.close(failed == nil))
