@@ -284,6 +284,9 @@ func (l *Log) failRound(err error) {
 		return
 	}
 	l.dir.cfg.Logger.Error("commit failed, it will be tried again", "err", err)
+	l.mu.Lock()
+	l.wakeFlushers(err)
+	l.mu.Unlock()
 }
 
 // endRound takes note of what the round did; the caller holds mu. A log that
@@ -325,7 +328,7 @@ func (l *Log) endRound(r round) (sealed, again bool) {
 		l.onDisk.Store(true)
 	}
 	l.advance(r.target)
-	l.wakeFlushers()
+	l.wakeFlushers(nil)
 	return sealed, false
 }
 
@@ -347,7 +350,13 @@ func (l *Log) unpinFile(h **handle) {
 	}
 }
 
-// Flush makes everything appended so far durable.
+// flushWait is what callers of Flush wait for: the end of the next round.
+type flushWait struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// Flush makes everything appended so far durable, in replicated mode too.
 func (l *Log) Flush(ctx context.Context) error {
 	for {
 		l.mu.Lock()
@@ -355,20 +364,22 @@ func (l *Log) Flush(ctx context.Context) error {
 			l.mu.Unlock()
 			return err
 		}
-		if l.RecoveryPoint() >= l.LEO() && len(l.pending.sealed) == 0 {
+		if l.RecoveryPoint() >= l.LEO() && len(l.pending.sealed) == 0 && !l.pending.created {
 			l.mu.Unlock()
 			return nil
 		}
 		l.pending.force = true
-		wait := l.flushed
-		if wait == nil {
-			wait = make(chan struct{})
-			l.flushed = wait
+		if l.flushing == nil {
+			l.flushing = &flushWait{done: make(chan struct{})}
 		}
+		wait := l.flushing
 		l.mu.Unlock()
 		l.dir.committer.dirty(l)
 		select {
-		case <-wait:
+		case <-wait.done:
+			if wait.err != nil {
+				return wait.err
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -376,9 +387,10 @@ func (l *Log) Flush(ctx context.Context) error {
 }
 
 // wakeFlushers needs mu.
-func (l *Log) wakeFlushers() {
-	if l.flushed != nil {
-		close(l.flushed)
-		l.flushed = nil
+func (l *Log) wakeFlushers(err error) {
+	if l.flushing != nil {
+		l.flushing.err = err
+		close(l.flushing.done)
+		l.flushing = nil
 	}
 }

@@ -54,7 +54,7 @@ type Log struct {
 	unflushed  int64           // records since the last sync, in replicated mode
 	lastFlush  int64           // wall clock in ms of the first of them
 	snapshotAt protocol.Offset // newest producer snapshot that was written or is pending
-	flushed    chan struct{}   // closed when a round ends; nil without waiters
+	flushing   *flushWait      // nil without waiters
 
 	commitState commitState // guarded by the committer
 }
@@ -252,7 +252,7 @@ func (l *Log) setOffline(err error) {
 func (l *Log) goOffline(err error) {
 	if l.offline == nil {
 		l.offline = err
-		l.wakeFlushers()
+		l.wakeFlushers(nil)
 	}
 }
 
@@ -395,7 +395,7 @@ func (l *Log) shut() {
 		return
 	}
 	l.closed = true
-	l.wakeFlushers()
+	l.wakeFlushers(nil)
 	l.unpinFile(&l.pending.pinned)
 	for i := range l.pending.sealed {
 		l.unpinFile(&l.pending.sealed[i].pinned)
