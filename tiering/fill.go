@@ -41,9 +41,11 @@ func (f *fill) fromEntry(ctx context.Context, src *source) error {
 			f.full = true
 			return nil
 		}
-		if f.out, err = src.append(ctx, f.out, pos, h.size); err != nil {
-			return err
+		out, err := src.append(ctx, f.out, pos, h.size)
+		if err != nil {
+			return err // f.out ends before this batch
 		}
+		f.out = out
 		pos += h.size
 		f.next = h.batch.NextOffset()
 	}

@@ -161,8 +161,16 @@ func entrySegment(e format.Entry) plan.Segment {
 
 func rangeSegment(r SealedRange) plan.Segment {
 	return plan.Segment{
-		Base: r.Base, End: r.End, Bytes: r.Bytes, MaxTimestamp: r.MaxTimestamp, Sealed: protocol.Timestamp(r.Sealed.UnixMilli()),
+		Base: r.Base, End: r.End, Bytes: r.Bytes, MaxTimestamp: r.MaxTimestamp, Sealed: sealedMs(r),
 	}
+}
+
+// sealedMs is NoTimestamp where the hot log does not know it.
+func sealedMs(r SealedRange) protocol.Timestamp {
+	if r.Sealed.IsZero() {
+		return protocol.NoTimestamp
+	}
+	return protocol.Timestamp(r.Sealed.UnixMilli())
 }
 
 // fileStart gathers log starts: many partitions expire at one look, and one command moves them all.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/stratabroker/strata/protocol"
 	"github.com/stratabroker/strata/tiering/format"
 	"github.com/stratabroker/strata/tiering/object"
 	"github.com/stratabroker/strata/tiering/plan"
@@ -66,7 +65,7 @@ func (a *Archiver) upload(ctx context.Context, t task, r SealedRange) (format.En
 	meta := format.SegmentMeta{
 		Key: t.row.Key, TopicName: t.led.Topic, Base: r.Base, End: r.End, Epoch: t.led.Epoch,
 		Epochs: src.Epochs(), Producers: src.Producers(), Aborted: src.Aborted(),
-		SealedMs: protocol.Timestamp(r.Sealed.UnixMilli()), Attempt: t.attempt, Rand: a.cfg.Rand(),
+		SealedMs: sealedMs(r), Attempt: t.attempt, Rand: a.cfg.Rand(),
 	}
 	segment, err := format.BuildSegment(meta, src, r.Bytes)
 	if err != nil {
