@@ -1,0 +1,90 @@
+# strata: build, run and check. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/strata
+VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+GOLANGCI_LINT := $(CACHE)/bin/golangci-lint
+GOLANGCI_LINT_VERSION := v2.5.0
+
+# Without ",direct" a module that is missing is an answer and not a hanging git.
+export GOPROXY := $(shell go env GOPROXY | sed 's/[,|]direct//g')
+
+# What `make soak` and `make seeds` run: a first seed and how many of them.
+SEED ?= 1
+COUNT ?= 100
+
+.PHONY: help
+help: ## show this list
+	@printf 'strata, a Kafka-protocol broker that archives into a bucket\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the static binary bin/strata
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/strata ./cmd/strata
+
+.PHONY: run
+run: build ## build and start a broker on 127.0.0.1:9092, data in ./strata-data
+	exec bin/strata dev
+
+.PHONY: test
+test: deps ## the whole test suite; installs what it needs
+	go test -timeout 20m ./...
+
+.PHONY: check
+check: lint proto-check arch race ## format, vet, linters, generated code, architecture, race tests
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT)
+	$(GOLANGCI_LINT) fmt --diff
+	go vet ./...
+	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
+
+.PHONY: arch
+arch:
+	go test -run '^TestImportsFollowTheHousePlan$$' ./integration/
+
+.PHONY: race
+race: ## race tests of every package but the black-box ones, whose broker is a process of its own
+	integration/setup.sh gcc
+	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v '/integration')
+
+.PHONY: format
+format: $(GOLANGCI_LINT) ## format the sources
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: deps
+deps: ## install what the tests need: kcat, Java, Kafka's tools
+	integration/setup.sh kcat kafka
+
+.PHONY: lint-tools
+lint-tools: $(GOLANGCI_LINT) ## build golangci-lint into the cache (once, some minutes)
+
+$(GOLANGCI_LINT):
+	@echo 'building golangci-lint $(GOLANGCI_LINT_VERSION) into $(@D) (once, some minutes)' >&2
+	cd / && GOBIN='$(@D)' GOFLAGS=-buildvcs=false go install -v github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+.PHONY: proto
+proto: ## generate the Go code of the .proto files
+	integration/setup.sh protoc
+	protoc --plugin=$(CACHE)/bin/protoc-gen-go --go_out=. --go_opt=paths=source_relative $$(git ls-files '*.proto')
+
+.PHONY: proto-check
+proto-check: # the generated code is that of the .proto files; the version of protoc in its head may differ
+	integration/setup.sh protoc
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	protoc --plugin=$(CACHE)/bin/protoc-gen-go --go_out="$$fresh" --go_opt=paths=source_relative $$(git ls-files '*.proto'); \
+	for file in $$(git ls-files '*.pb.go'); do \
+		diff -u -I '^// 	protoc  *v' "$$file" "$$fresh/$$file" || { echo "$$file is not what its .proto says: run make proto" >&2; exit 1; }; \
+	done
+
+.PHONY: docs
+docs: build ## write the reference pages in docs/
+	bin/strata settings --markdown >docs/settings.md
+	bin/strata apis --markdown >docs/apis.md
+
+.PHONY: clean
+clean: ## remove what was built and the data of make run
+	rm -rf bin strata-data

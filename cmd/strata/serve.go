@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stratabroker/strata/broker"
+	"github.com/stratabroker/strata/metadata"
+)
+
+// serve runs a broker until ctx ends. ready is called once it serves.
+func serve(ctx context.Context, static *metadata.Static, logger *slog.Logger, ready func(b *broker.Broker, took time.Duration) error) error {
+	began := time.Now()
+	b, err := broker.New(ctx, broker.Config{Static: static, Logger: logger})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !b.Ready() {
+		select {
+		case err := <-ended:
+			return err
+		case <-tick.C:
+		}
+	}
+	if err := ready(b, time.Since(began).Round(time.Millisecond)); err != nil {
+		stop() // nobody would know where it listens
+		return errors.Join(err, <-ended)
+	}
+	return <-ended
+}
+
+func serverCommand() *cobra.Command {
+	var config string
+	var set []string
+	var level slog.Level
+	c := &cobra.Command{
+		Use:   "server --config FILE",
+		Short: "Run a broker set up by a properties file",
+		Long: `Run a broker. Settings come from the file, in Kafka's format and with Kafka's names;
+STRATA_ variables override the file (STRATA_NODE_ID is node.id, STRATA_BUCKET_URL is
+strata.bucket.url), and --set overrides both. A setting that is unknown, or has a value that is
+not allowed, or contradicts another one stops the start. See also: strata settings.`,
+		Example: `  strata server --config /etc/strata/server.properties
+  strata server --config server.properties --set node.id=2 --set log.dirs=/data/2
+  STRATA_BUCKET_URL=s3://archive/prod strata server --config server.properties
+
+  A file that starts:
+
+    node.id=1
+    process.roles=broker,controller
+    listeners=PLAINTEXT://127.0.0.1:9092
+    log.dirs=/var/lib/strata
+    offsets.topic.replication.factor=1
+    strata.bucket.url=s3://archive/prod?region=eu-central-1`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if config == "" {
+				return usage("--config FILE is needed")
+			}
+			file, err := readConfig(config)
+			if err != nil {
+				return err
+			}
+			environment, err := metadata.Environment(os.Environ())
+			if err != nil {
+				return err
+			}
+			flags, err := parsePairs("set", set)
+			if err != nil {
+				return err
+			}
+			logger := newLogger(cmd.ErrOrStderr(), level)
+			static, err := settle(logger, file, environment, flags)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), static, logger, func(b *broker.Broker, took time.Duration) error {
+				logger.Info("ready", "listeners", b.Listeners(), "http", b.HTTP(), "bucket", b.BucketURL(), "took", took)
+				return nil
+			})
+		},
+	}
+	c.Flags().StringVar(&config, "config", "", "properties `FILE`")
+	c.Flags().StringArrayVar(&set, "set", nil, "override one setting, `key=value`; may be given often")
+	levelFlag(c, &level)
+	return c
+}
+
+func levelFlag(c *cobra.Command, level *slog.Level) {
+	c.Flags().TextVar(level, "log-level", slog.LevelInfo, "least `LEVEL` that is logged: debug, info, warn or error")
+}
