@@ -34,7 +34,8 @@ type Partitions interface {
 	// Read gives whole committed batches that hold or follow from, of both tiers; next is
 	// the offset to go on with. next == from means the end: the high watermark, once
 	// it has passed everything that the log held when this leadership began. Before
-	// that Read fails (or waits): what is committed later would be missing from the state.
+	// that Read fails, and is tried again: what is committed later would be missing
+	// from the state.
 	Read(ctx context.Context, p int32, from protocol.Offset) (batches []byte, next protocol.Offset, err error)
 	// Start is the log start offset of the partition.
 	Start(p int32) protocol.Offset

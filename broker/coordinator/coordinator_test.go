@@ -198,6 +198,10 @@ func TestWhileLoadingRequestsAreRefused(t *testing.T) {
 }
 
 func TestStrangeRecordStopsTheShard(t *testing.T) {
+	offset := record.Record{
+		Key:   (&kmsg.OffsetCommitKey{Version: 1, Group: "g", Topic: "foo"}).AppendTo(nil),
+		Value: (&kmsg.OffsetCommitValue{Version: 3, Offset: 1, Metadata: "metadata"}).AppendTo(nil),
+	}
 	for name, batch := range map[string]func() record.Batch{
 		"unknown kind": func() record.Batch {
 			b := record.NewBuilder(0)
@@ -207,14 +211,14 @@ func TestStrangeRecordStopsTheShard(t *testing.T) {
 		"transaction": func() record.Batch {
 			b := record.NewBuilder(0)
 			b.Transactional = true
-			b.Add(record.Record{Key: []byte{0, 1}, Value: []byte{1}})
+			b.Add(offset)
 			return b.Bytes()
 		},
 		"flipped bit": func() record.Batch {
 			b := record.NewBuilder(0)
-			b.Add(record.Record{Key: []byte{0, 1}, Value: []byte{1}})
+			b.Add(offset)
 			out := b.Bytes()
-			out[len(out)-1] ^= 1
+			out[len(out)-12] ^= 1 // in the metadata: it would be read
 			return out
 		},
 	} {
@@ -270,6 +274,53 @@ func TestCrowdedShardRefuses(t *testing.T) {
 			if r.committed(a) == -1 {
 				t.Errorf("commit %d has no reply", i)
 			}
+		}
+	})
+}
+
+// TestHeldRepliesAreBounded: requests that write nothing pile up behind a stuck append, too.
+func TestHeldRepliesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := serving(t, -1, 4)
+		r.commit("g", 0, 1)
+		var beats []*answer[*kmsg.HeartbeatResponse]
+		for range 20 {
+			beats = append(beats, r.heartbeat("g", "m", 1))
+			synctest.Wait()
+		}
+		refused := 0
+		for _, b := range beats {
+			if b.get(t) != nil {
+				refused++
+			}
+		}
+		if refused < 20-8 {
+			t.Errorf("%d of 20 heartbeats refused: replies are held without bound", refused)
+		}
+		r.log.commit(0, 1)
+		synctest.Wait()
+		for i, b := range beats {
+			if b.get(t) == nil {
+				t.Errorf("heartbeat %d has no reply", i)
+			}
+		}
+	})
+}
+
+func TestNewsOfOlderEpochsIsIgnored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := serving(t, 0, 0)
+		r.OnLeadership(0, 5, true)
+		r.OnLeadership(0, 5, true)
+		r.OnLeadership(0, 4, false)
+		synctest.Wait()
+		a := r.commit("g", 0, 1)
+		time.Sleep(time.Second)
+		if got := r.committed(a); got != 0 {
+			t.Errorf("commit: %d", got)
+		}
+		if epoch := r.log.part(0).batches[0].LeaderEpoch(); epoch != 5 {
+			t.Errorf("appended in epoch %d", epoch)
 		}
 	})
 }

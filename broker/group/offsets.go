@@ -87,14 +87,14 @@ func (s *Shard) readCommits(topics Topics, req *kmsg.OffsetCommitRequest) (*kmsg
 				c.leaderEpoch = p.LeaderEpoch
 			}
 			if p.Metadata != nil {
-				c.committed.metadata = *p.Metadata
+				c.metadata = *p.Metadata
 			}
 			switch {
 			case err != nil:
 				rp.ErrorCode = err.Code
 			case p.Partition < 0 || p.Partition >= topic.Partitions:
 				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
-			case len(c.committed.metadata) > int(s.settings.OffsetMetadataMaxBytes):
+			case len(c.metadata) > int(s.settings.OffsetMetadataMaxBytes):
 				rp.ErrorCode = kerr.OffsetMetadataTooLarge.Code
 			default:
 				commits = append(commits, c)

@@ -204,8 +204,10 @@ func FuzzReplay(f *testing.F) {
 	f.Add(key, []byte{0, 3})
 	f.Add([]byte{0, 1, 0, 1, 'g', 0, 3, 'f', 'o', 'o', 0, 0, 0, 0}, append([]byte{0, 4}, make([]byte, 30)...))
 	protocolName := "range"
-	f.Add(key, (&kmsg.GroupMetadataValue{Version: 3, Protocol: &protocolName, Leader: &protocolName, ProtocolType: "consumer",
-		Members: []kmsg.GroupMetadataValueMember{{MemberID: "m", Subscription: subscription("foo")}}}).AppendTo(nil))
+	f.Add(key, (&kmsg.GroupMetadataValue{
+		Version: 3, Protocol: &protocolName, Leader: &protocolName, ProtocolType: "consumer",
+		Members: []kmsg.GroupMetadataValueMember{{MemberID: "m", Subscription: subscription("foo")}},
+	}).AppendTo(nil))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		s := group.NewShard(testSettings())
 		if s.Replay(group.Record{Key: key, Value: value}) != nil {
@@ -215,13 +217,12 @@ func FuzzReplay(f *testing.F) {
 		if err := s.Invariants(); err != nil {
 			t.Fatal(err)
 		}
-		for now := begin; ; {
+		for {
 			at, ok := s.Deadline()
 			if !ok || at.After(begin.Add(100*365*24*time.Hour)) {
 				break
 			}
-			now = at
-			s.Expire(now)
+			s.Expire(at)
 		}
 		_ = s.Replay(group.Record{Key: key})
 		if err := s.Invariants(); err != nil {
