@@ -32,9 +32,9 @@ type SweeperConfig struct {
 // image can reach it, since Apply refuses to name it. A mark takes no listing, so it is
 // made four times an interval. A round, once an interval,
 //
-//  1. raises the floor to the index of the newest mark M that is a grace old. From
+//  1. raises the floor above the index of the newest mark M that is a grace old. From
 //     then on no root with a cut below M can be retained, so that whatever root is retained later was
-//     cut from an image that does not reach what M marks;
+//     cut from an image that does not reach what M marks (marking does so too);
 //  2. lists the bucket and deletes what M marks, unless a root retained before reaches it.
 //     Roots cut at or after M need no look: their images are at or after M's;
 //  3. marks again.
@@ -132,7 +132,7 @@ func (s *Sweeper) Round(ctx context.Context) error {
 	return nil
 }
 
-// mark raises the floor to the newest mark that is a grace old, lets old roots go, and marks.
+// mark raises the floor, lets old roots go, and marks.
 func (s *Sweeper) mark(ctx context.Context) error {
 	if n := len(s.marks); n > 0 && s.marks[n-1].img.Bucket().Generation != s.cfg.Metadata.Image().Bucket().Generation {
 		s.marks = nil // the image before a promotion says nothing about what the adopted root reaches
@@ -150,7 +150,7 @@ func (s *Sweeper) mark(ctx context.Context) error {
 	return nil
 }
 
-// raiseFloor forgets all but the newest of the marks that are a grace old, and raises the floor to it.
+// raiseFloor forgets all but the newest of the marks that are a grace old, and raises the floor above it.
 func (s *Sweeper) raiseFloor(ctx context.Context) error {
 	now := time.Now()
 	for len(s.marks) > 1 && now.Sub(s.marks[1].at) >= s.cfg.Grace {
@@ -160,7 +160,9 @@ func (s *Sweeper) raiseFloor(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
+	// One above the mark's index: what began before the mark and was not moved on since has that very index.
 	floor, current := currentAttempt(m.img), s.cfg.Metadata.Image().Bucket().Floor
+	floor.Index++
 	if floor.Compare(current) <= 0 {
 		return nil
 	}

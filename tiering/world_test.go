@@ -626,3 +626,11 @@ func (s *tracer) Delete(ctx context.Context, keys []string) error {
 	s.outcome(line, err)
 	return err
 }
+
+// rootWriter makes a root writer that follows the log.
+func (w *world) rootWriter() *tiering.RootWriter {
+	r := tiering.NewRootWriter(tiering.RootWriterConfig{Store: w.store, Metadata: w.log, Rand: w.source()})
+	w.log.subscribe(r.Changed)
+	r.Changed(metadata.Diff(metadata.EmptyImage(), w.log.Image()), w.log.Image())
+	return r
+}
