@@ -95,7 +95,8 @@ type Init struct {
 // committer or the appender's. They must not block.
 type Events struct {
 	// Durable says that all below the offset is durable, directory entries
-	// included. Calls may come out of order: the greatest counts.
+	// included. A call may come late, after a higher one or after a truncation:
+	// Log.Durable is the truth.
 	Durable func(protocol.Offset)
 	// Sealed says that a sealed segment has been synced.
 	Sealed func()

@@ -250,7 +250,8 @@ func (l *Log) create(base protocol.Offset) error {
 	if base > 0 {
 		l.addSnapshot(base)
 	}
-	l.pending.created, l.pending.epochs, l.changed = true, true, true
+	l.epochs.changes++ // the file is to be there from the first commit on
+	l.pending.created, l.changed = true, true
 	l.setSegments([]*segment{s})
 	return nil
 }

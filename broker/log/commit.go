@@ -116,7 +116,6 @@ type pending struct {
 	pinned    *handle      // of the active segment, as in sealedFile
 	sealed    []sealedFile // in order
 	snapshots []snapshotFile
-	epochs    bool // the epoch checkpoint is behind
 	names     int  // how often the partition's directory got new names
 	created   bool // the log directory has the new name of the partition's
 	force     bool // sync the active segment in replicated mode too
@@ -131,7 +130,6 @@ type round struct {
 	active     *segment        // nil: not to be synced
 	sealed     []*segment
 	snapshots  []snapshotFile
-	epochs     []byte // nil: checkpoint is up to date
 	names      int
 	syncNames  bool
 	created    bool
@@ -177,9 +175,6 @@ func (l *Log) beginRound() (round, bool) {
 	for _, s := range p.sealed {
 		s.segment.refs.Add(1)
 		r.sealed = append(r.sealed, s.segment)
-	}
-	if p.epochs {
-		r.epochs = encodeEpochs(l.epochs.list())
 	}
 	active := l.active()
 	r.target = active.filled.Load().next
@@ -233,12 +228,11 @@ func (l *Log) sync(r round) error {
 			return err
 		}
 	}
-	switch {
-	case r.epochs != nil:
-		if err := replaceFile(fsys, path.Join(l.path, epochFile), r.epochs); err != nil {
-			return err
-		}
-	case r.syncNames || len(r.snapshots) > 0:
+	written, err := l.saveEpochs() // which syncs the names as well
+	if err != nil {
+		return err
+	}
+	if !written && (r.syncNames || len(r.snapshots) > 0) {
 		if err := syncDir(fsys, l.path); err != nil {
 			return err
 		}
@@ -314,9 +308,6 @@ func (l *Log) endRound(r round) (sealed, again bool) {
 	}
 	if len(p.sealed) == 0 {
 		p.sealed = nil
-	}
-	if r.epochs != nil && string(r.epochs) == string(encodeEpochs(l.epochs.list())) {
-		p.epochs = false
 	}
 	if active := l.active(); active == r.active && active.filled.Load().next == r.target {
 		p.written, p.force = false, false

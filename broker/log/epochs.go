@@ -1,6 +1,7 @@
 package log
 
 import (
+	"path"
 	"slices"
 	"sort"
 
@@ -10,7 +11,11 @@ import (
 // epochCache is the leader epoch lineage of a log: which epoch began where.
 // Epochs and starts ascend strictly. It is a cache of what the batch headers say, plus
 // what lies below the local start. Log.mu guards it.
-type epochCache struct{ entries []protocol.EpochStart }
+type epochCache struct {
+	entries []protocol.EpochStart
+	changes int // so far
+	saved   int // changes that the checkpoint file knows of
+}
 
 // assign notes that e began at start, and tells whether that was new. An
 // epoch that had no batch before start is forgotten.
@@ -22,6 +27,7 @@ func (c *epochCache) assign(e protocol.Epoch, start protocol.Offset) bool {
 		c.entries = c.entries[:n-1]
 	}
 	c.entries = append(c.entries, protocol.EpochStart{Epoch: e, Start: start})
+	c.changes++
 	return true
 }
 
@@ -52,23 +58,24 @@ func (c *epochCache) end(e protocol.Epoch, leo protocol.Offset) (protocol.Epoch,
 }
 
 // cutEnd forgets epochs that begin at or above end.
-func (c *epochCache) cutEnd(end protocol.Offset) bool {
+func (c *epochCache) cutEnd(end protocol.Offset) {
 	n := sort.Search(len(c.entries), func(i int) bool { return c.entries[i].Start >= end })
-	changed := n < len(c.entries)
-	c.entries = c.entries[:n]
-	return changed
+	if n < len(c.entries) {
+		c.entries = c.entries[:n]
+		c.changes++
+	}
 }
 
 // cutStart forgets epochs that ended at or below start; the one in force there
 // now begins there.
-func (c *epochCache) cutStart(start protocol.Offset) bool {
+func (c *epochCache) cutStart(start protocol.Offset) {
 	n := sort.Search(len(c.entries), func(i int) bool { return c.entries[i].Start > start })
 	if n == 0 || n == 1 && c.entries[0].Start == start {
-		return false
+		return
 	}
 	c.entries = slices.Clone(c.entries[n-1:])
 	c.entries[0].Start = start
-	return true
+	c.changes++
 }
 
 // within is the lineage of [from, to): the first entry is the epoch in force at from.
@@ -85,4 +92,28 @@ func (c *epochCache) within(from, to protocol.Offset) []protocol.EpochStart {
 		}
 	}
 	return out
+}
+
+// saveEpochs makes the epoch checkpoint durable, if it is behind.
+func (l *Log) saveEpochs() (written bool, err error) {
+	l.epochFile.Lock()
+	defer l.epochFile.Unlock()
+	l.mu.Lock()
+	changes, list := l.epochs.changes, l.epochs.list()
+	behind := changes != l.epochs.saved
+	l.mu.Unlock()
+	if !behind {
+		return false, nil
+	}
+	if err := l.dir.fatal(l.writeEpochs(list)); err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	l.epochs.saved = changes
+	l.mu.Unlock()
+	return true, nil
+}
+
+func (l *Log) writeEpochs(list []protocol.EpochStart) error {
+	return replaceFile(l.dir.cfg.FS, path.Join(l.path, epochFile), encodeEpochs(list))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -63,7 +64,10 @@ func tryStart(tb testing.TB, fsys vfs.FS, options ...option) (*world, error) {
 	if err := fsys.MkdirAll(w.cfg.Path); err != nil {
 		return w, err
 	}
-	var err error
+	err := fsys.SyncDir(path.Dir(w.cfg.Path))
+	if err != nil {
+		return w, err
+	}
 	w.dir, err = log.OpenDir(w.cfg)
 	return w, err
 }
@@ -102,7 +106,8 @@ func (w *world) tryOpen(topic string, key protocol.PartitionKey, cfg log.Config,
 		Durable: func(o protocol.Offset) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.reported.Store(max(p.reported.Load(), int64(o)))
+			// A call of before a truncation may come late.
+			p.reported.Store(max(p.reported.Load(), int64(min(o, p.Durable()))))
 			p.changed.Broadcast()
 		},
 		Sealed: func() {

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,6 +37,8 @@ type Log struct {
 	onDisk atomic.Bool // the directory and its first segment are durable
 
 	firstAppend atomic.Int64 // wall clock in ms of the active segment's first append, 0 while it is empty
+
+	epochFile sync.Mutex // held while the epoch checkpoint is written; taken before mu
 
 	// admin serialises what removes or cuts segments. Taken before mu.
 	admin sync.Mutex
@@ -303,7 +306,7 @@ func (l *Log) AssignEpoch(e protocol.Epoch, start protocol.Offset) error {
 // assignEpoch needs mu.
 func (l *Log) assignEpoch(e protocol.Epoch, start protocol.Offset) {
 	if l.epochs.assign(e, start) {
-		l.pending.epochs, l.changed = true, true
+		l.changed = true
 	}
 }
 
@@ -335,18 +338,10 @@ func (l *Log) settle() error {
 		return fmt.Errorf("recovery point %d has not reached the log end %d", l.RecoveryPoint(), l.LEO())
 	}
 	l.mu.Lock()
-	snapshots, epochs := l.pending.snapshots, l.pending.epochs
-	l.pending.snapshots, l.pending.epochs = nil, false
-	list := l.epochs.list()
+	snapshots := l.pending.snapshots
+	l.pending.snapshots = nil
 	l.mu.Unlock()
-	return l.sync(round{sealed: []*segment{active}, snapshots: snapshots, epochs: encodeIf(epochs, list), syncNames: true})
-}
-
-func encodeIf(wanted bool, epochs []protocol.EpochStart) []byte {
-	if !wanted {
-		return nil
-	}
-	return encodeEpochs(epochs)
+	return l.sync(round{sealed: []*segment{active}, snapshots: snapshots, syncNames: true})
 }
 
 // addSnapshot needs mu.
@@ -365,7 +360,10 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.mu.Unlock()
-	err := l.dir.fatal(l.settle())
+	err := l.Flush(context.Background()) // rounds of the committer and those of settle must not meet
+	if err == nil {
+		err = l.dir.fatal(l.settle())
+	}
 	l.leave()
 	l.shut()
 	return err

@@ -1,7 +1,6 @@
 package log
 
 import (
-	"bytes"
 	"fmt"
 	"path"
 	"slices"
@@ -286,7 +285,8 @@ func (r *recovering) rebuildEpochs() error {
 	for _, e := range r.epochs.entries {
 		l.epochs.assign(e.Epoch, e.Start)
 	}
-	if ok && bytes.Equal(encodeEpochs(saved), encodeEpochs(l.epochs.entries)) {
+	l.epochs.saved = l.epochs.changes
+	if ok && slices.Equal(saved, l.epochs.entries) {
 		return nil
 	}
 	return l.writeEpochs(l.epochs.entries)

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -27,9 +28,7 @@ func (l *Log) SetStart(o protocol.Offset) error {
 		l.start.Store(int64(o))
 		l.changed = true
 	}
-	if l.epochs.cutStart(o) {
-		l.pending.epochs = true
-	}
+	l.epochs.cutStart(o)
 	if l.exists() && o == l.LEO() && l.active().filled.Load().size > 0 {
 		err = l.roll(l.LEO())
 	}
@@ -76,9 +75,6 @@ func (l *Log) Evict(below protocol.Offset, keepBytes int64, keepAge time.Duratio
 	}
 	if n == 0 {
 		return 0, 0, nil
-	}
-	if err := l.saveEpochs(); err != nil {
-		return 0, 0, fmt.Errorf("evict from %s: %w", l.name, err)
 	}
 	bytes, err = l.removeFirst(n)
 	if err != nil {
@@ -133,17 +129,29 @@ func (l *Log) RetentionStart(now time.Time, age time.Duration, bytes int64, belo
 	return start, nil
 }
 
-// saveEpochs makes the epoch checkpoint durable: what is removed can no longer
-// be asked for its epochs.
-func (l *Log) saveEpochs() error {
+// saveSnapshot makes sure that the producer state at the base of a segment is
+// on the disk: without the segments below it cannot be told from the log.
+func (l *Log) saveSnapshot(at protocol.Offset) error {
 	l.mu.Lock()
-	behind, list := l.pending.epochs, l.epochs.list()
+	waiting := slices.ContainsFunc(l.pending.snapshots, func(s snapshotFile) bool { return s.at == at })
 	l.mu.Unlock()
-	if !behind {
-		return nil
+	if waiting {
+		if err := l.Flush(context.Background()); err != nil {
+			return err
+		}
 	}
-	// pending.epochs stays: a commit may be writing an older list at this moment.
-	return l.dir.fatal(l.writeEpochs(list))
+	state, _, err := l.nearestSnapshot(at, at)
+	if err != nil || state != nil {
+		return err
+	}
+	state, unknownBelow, err := l.loadProducers(at, at, nil)
+	if err != nil || unknownBelow > 0 {
+		return err // what is not known now will not be known later
+	}
+	if err := l.dir.fatal(writeFile(l.dir.cfg.FS, l.snapshotPath(at), state.Encode(), true)); err != nil {
+		return err
+	}
+	return l.dir.fatal(syncDir(l.dir.cfg.FS, l.path))
 }
 
 // removeFirst removes the n first segments, oldest first, each durably before
@@ -152,8 +160,15 @@ func (l *Log) removeFirst(n int) (bytes int64, err error) {
 	if n == 0 {
 		return 0, nil
 	}
-	l.mu.Lock()
 	list := l.list()
+	if err := l.saveSnapshot(list[n].base); err != nil {
+		return 0, err
+	}
+	if _, err := l.saveEpochs(); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	list = l.list()
 	gone, left := list[:n], slices.Clone(list[n:])
 	// The start first: a reader that finds its segment gone then sees why.
 	l.start.Store(max(l.start.Load(), int64(left[0].base)))

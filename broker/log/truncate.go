@@ -2,7 +2,6 @@ package log
 
 import (
 	"fmt"
-	"path"
 	"slices"
 
 	"github.com/stratabroker/strata/broker/producer"
@@ -87,9 +86,7 @@ func (l *Log) truncate(to protocol.Offset) error {
 	l.unpinFile(&l.pending.pinned)
 	l.pending.written = l.RecoveryPoint() < end.next // the next commit says that it is durable
 	l.pending.snapshots = slices.DeleteFunc(l.pending.snapshots, func(s snapshotFile) bool { return s.at > end.next })
-	if l.epochs.cutEnd(end.next) {
-		l.pending.epochs = true
-	}
+	l.epochs.cutEnd(end.next)
 	last.filled.Store(end)
 	last.sealed.Store(0)
 	last.synced.Store(false)
@@ -189,7 +186,8 @@ func (l *Log) restart(init Init) error {
 		l.addSnapshot(init.Start)
 	}
 	l.onDisk.Store(false) // until the first commit
-	l.pending.epochs, l.pending.created = true, true
+	l.epochs.changes++
+	l.pending.created = true
 	l.setSegments([]*segment{s})
 	return nil
 }
@@ -228,8 +226,4 @@ func (l *Log) snapshots() ([]protocol.Offset, error) {
 		}
 	}
 	return out, nil
-}
-
-func (l *Log) writeEpochs(list []protocol.EpochStart) error {
-	return replaceFile(l.dir.cfg.FS, path.Join(l.path, epochFile), encodeEpochs(list))
 }
