@@ -3,6 +3,7 @@ package format
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/stratabroker/strata/protocol"
 	"github.com/stratabroker/strata/protocol/record"
@@ -63,9 +64,6 @@ func DecodeCluster(b []byte) (Cluster, error) {
 	if err := decodeJSON(ClusterPart, b, &v); err != nil {
 		return Cluster{}, err
 	}
-	if want := crcText(encodeJSON(clusterJSON{Cluster: v.Cluster})); v.CRC != want {
-		return Cluster{}, corrupt(ClusterPart, "CRC is %q, contents have %q", v.CRC, want)
-	}
 	if v.ClusterID == "" {
 		return Cluster{}, corrupt(ClusterPart, "no cluster id")
 	}
@@ -78,16 +76,17 @@ func DecodeOwner(b []byte) (Owner, error) {
 	if err := decodeJSON(OwnerPart, b, &v); err != nil {
 		return Owner{}, err
 	}
-	if want := crcText(encodeJSON(ownerJSON{v.FormatVersion, v.Owner, ""})); v.CRC != want {
-		return Owner{}, corrupt(OwnerPart, "CRC is %q, contents have %q", v.CRC, want)
-	}
 	if v.ClusterID == "" || v.Generation == 0 {
 		return Owner{}, corrupt(OwnerPart, "cluster %q, generation %d", v.ClusterID, v.Generation)
 	}
 	return v.Owner, nil
 }
 
-// decodeJSON looks at the format version first: a newer strata may have other fields.
+// crcAt is where the CRC's digits stand, counted from the end of the line.
+const crcAt = len(`01234567"}` + "\n")
+
+// decodeJSON looks at the format version first: a newer strata may have other fields. The
+// CRC is of the bytes that are there, fields that this strata does not know included.
 func decodeJSON(part Part, b []byte, into any) error {
 	if len(b) > MaxIdentityBytes {
 		return corrupt(part, "%d bytes, at most %d are allowed", len(b), MaxIdentityBytes)
@@ -103,6 +102,13 @@ func decodeJSON(part Part, b []byte, into any) error {
 		return newer(part, uint64(head.FormatVersion))
 	case head.FormatVersion < 1:
 		return corrupt(part, "format version %d", head.FormatVersion)
+	}
+	if len(b) < crcAt {
+		return corrupt(part, "%d bytes", len(b))
+	}
+	stored, rest := string(b[len(b)-crcAt:][:8]), b[len(b)-crcAt+8:]
+	if want := crcText(slices.Concat(b[:len(b)-crcAt], rest)); stored != want {
+		return corrupt(part, "CRC is %q, contents have %q", stored, want)
 	}
 	if err := json.Unmarshal(b, into); err != nil {
 		return corrupt(part, "%v", err)

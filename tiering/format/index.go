@@ -54,19 +54,31 @@ func DecodeIndex(tail []byte, e Entry) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := x.meta
+	want := x.entry(x.meta.ObjectKey(), tail)
 	switch {
-	case m.ObjectKey() != e.ObjectKey:
-		return nil, corrupt(IdentityPart, "object says that it is %s", m.ObjectKey())
-	case record.CRC(tail) != e.IndexCRC:
-		return nil, corrupt(IndexPart, "CRC of the tail is %08x, entry says %08x", record.CRC(tail), e.IndexCRC)
-	case e.Base < m.Base || e.End > m.End || e.Base >= e.End:
-		return nil, corrupt(IdentityPart, "entry [%d, %d) of an object with [%d, %d)", e.Base, e.End, m.Base, m.End)
-	case e.Epoch != m.Epoch || e.Attempt != m.Attempt || e.ChunkSize != m.ChunkSize || e.Records != x.records || e.MaxTimestamp != x.maxTS || e.SealedMs != m.SealedMs:
-		return nil, corrupt(IdentityPart, "entry has epoch %d, attempt %s, chunks of %d, %d records, max timestamp %d, sealed at %d; object %d, %s, %d, %d, %d, %d",
-			e.Epoch, e.Attempt, e.ChunkSize, e.Records, e.MaxTimestamp, e.SealedMs, m.Epoch, m.Attempt, m.ChunkSize, x.records, x.maxTS, m.SealedMs)
+	case want.ObjectKey != e.ObjectKey:
+		return nil, corrupt(IdentityPart, "object says that it is %s", want.ObjectKey)
+	case want.IndexCRC != e.IndexCRC:
+		return nil, corrupt(IndexPart, "CRC of the tail is %08x, entry says %08x", want.IndexCRC, e.IndexCRC)
+	case e.Base < want.Base || e.End > want.End || e.Base >= e.End:
+		return nil, corrupt(IdentityPart, "entry [%d, %d) of an object with [%d, %d)", e.Base, e.End, want.Base, want.End)
+	}
+	want.Base, want.End = e.Base, e.End
+	if want != e {
+		return nil, corrupt(IdentityPart, "entry is %+v, of this object it is %+v", e, want)
 	}
 	return x, nil
+}
+
+// entry is the manifest row of the whole object.
+func (x *Index) entry(objectKey string, tail []byte) Entry {
+	return Entry{
+		ObjectKey: objectKey, Base: x.meta.Base, End: x.meta.End, Epoch: x.meta.Epoch,
+		MaxTimestamp: x.maxTS, SealedMs: x.meta.SealedMs,
+		DataBytes: x.dataBytes, ObjectSize: x.dataBytes + int64(len(tail)), IndexOffset: x.dataBytes,
+		IndexLength: uint32(len(tail)), IndexCRC: record.CRC(tail),
+		ChunkSize: x.meta.ChunkSize, Records: x.records, Attempt: x.meta.Attempt,
+	}
 }
 
 // OpenSegment reads a segment object's tail without a manifest, from its footer. It

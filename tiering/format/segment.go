@@ -8,7 +8,6 @@ import (
 
 	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
-	"github.com/stratabroker/strata/protocol/record"
 )
 
 // DefaultChunkSize is the unit of ranged reads in bytes: each chunk of a
@@ -126,16 +125,10 @@ func (s *Segment) ReadAt(p []byte, off int64) (n int, err error) {
 // Entry is the manifest row of the whole object. objectKey must be the meta's
 // ObjectKey (else a reader would take the object for a swapped one): it panics otherwise.
 func (s *Segment) Entry(objectKey string) Entry {
-	x := s.index
-	if want := x.meta.ObjectKey(); objectKey != want {
+	if want := s.index.meta.ObjectKey(); objectKey != want {
 		panic(fmt.Sprintf("format: segment object %q was built as %q", objectKey, want))
 	}
-	return Entry{
-		ObjectKey: objectKey, Base: x.meta.Base, End: x.meta.End, Epoch: x.meta.Epoch, MaxTimestamp: x.maxTS, SealedMs: x.meta.SealedMs,
-		DataBytes: x.dataBytes, ObjectSize: s.Size(), IndexOffset: x.dataBytes,
-		IndexLength: uint32(len(s.tail)), IndexCRC: record.CRC(s.tail),
-		ChunkSize: x.meta.ChunkSize, Records: x.records, Attempt: x.meta.Attempt,
-	}
+	return s.index.entry(objectKey, s.tail)
 }
 
 // Bounds of the chunk size.

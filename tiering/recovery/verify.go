@@ -78,7 +78,7 @@ type verifier struct {
 
 	mu      sync.Mutex
 	report  Report           // guarded by mu
-	done    map[string]bool  // pages and objects that are good or reported; guarded by mu
+	done    map[string]bool  // pages that were walked, objects that are good or reported; guarded by mu
 	reached map[string]int64 // keys under data/ that a root reaches, with their size or -1; guarded by mu
 }
 
@@ -223,7 +223,7 @@ func (v *verifier) partition(ctx context.Context, b *Bucket, topic string, row m
 			continue
 		}
 		v.mu.Lock()
-		for _, key := range w.bad {
+		for _, key := range w.settled {
 			v.done[key] = true
 		}
 		v.mu.Unlock()

@@ -23,7 +23,7 @@ type walk struct {
 
 	mu        sync.Mutex
 	anomalies []Anomaly // guarded by mu
-	bad       []string  // pages and objects that they are about; guarded by mu
+	settled   []string  // pages seen, and objects that anomalies are about: done once this walk counts; guarded by mu
 }
 
 func (w *walk) run(ctx context.Context) error {
@@ -40,15 +40,19 @@ func (w *walk) run(ctx context.Context) error {
 	return errors.Join(err, group.Wait())
 }
 
-// add notes an anomaly about a page or object, which key stands for.
-func (w *walk) add(key string, a Anomaly) {
+// add notes an anomaly.
+func (w *walk) add(a Anomaly) {
 	a.Topic, a.Partition = w.topic, w.row.Key.Partition
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.anomalies = append(w.anomalies, a)
-	if key != "" {
-		w.bad = append(w.bad, key)
-	}
+}
+
+// settle notes a page or object that need not be looked at again after this walk.
+func (w *walk) settle(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.settled = append(w.settled, id)
 }
 
 // checkRow compares what the manifest holds with the image's row. Entries below the log start may still be
@@ -70,7 +74,7 @@ func (w *walk) checkRow(s format.Summary) {
 	}
 	a.Detail = fmt.Sprintf("manifest holds [%d, %d), %d segments, %d bytes; the row says [%d, %d), %d, %d",
 		s.Base, s.End, s.Segments, s.ObjectBytes, start, m.TieredEnd, m.Segments, m.Bytes)
-	w.add("", a)
+	w.add(a)
 }
 
 // page verifies a page and what is below it. parent is nil for the root page.
@@ -80,31 +84,17 @@ func (w *walk) page(ctx context.Context, p metadata.PagePlace, parent *format.Ch
 		return nil
 	}
 	w.reach(p.Key, -1)
-	a := Anomaly{Object: p.Key, Base: w.row.LogStart, End: w.row.Manifest.TieredEnd}
-	missing := MissingManifest
-	if parent != nil {
-		a.Base, a.End, missing = parent.Summary.Base, parent.Summary.End, MissingPage
-	}
 	page, err := w.loadPage(ctx, p)
-	switch {
-	case errors.Is(err, object.ErrNotFound):
-		a.Kind = missing
-	case errors.Is(err, format.ErrCorrupt), errors.Is(err, object.ErrRange):
-		a.Kind, a.Detail = CorruptPage, err.Error()
-	case errors.Is(err, format.ErrNewerFormat):
-		a.Kind, a.Detail = NewerFormat, err.Error()
-	case err != nil:
+	a, err := w.judgePage(p, page, err, parent)
+	if err != nil {
 		return err
-	case parent == nil:
-		w.checkRow(page.Summary)
-	case page.Summary != parent.Summary || len(page.Children)+len(page.Entries) != parent.Count:
-		a.Kind, a.Detail = SummaryMismatch, fmt.Sprintf("page holds %+v, its parent says %+v", page.Summary, parent.Summary)
 	}
 	w.progress(func(p *Progress) { p.Pages++ })
 	if a.Kind != "" {
-		w.add(id, a)
-	} else if parent != nil { // a root page is judged against each row that names it
-		w.good(id)
+		w.add(a)
+	}
+	if a.Kind != "" || parent != nil { // a good root page is judged against each row that names it
+		w.settle(id)
 	}
 	if page == nil {
 		return nil
@@ -122,6 +112,30 @@ func (w *walk) page(ctx context.Context, p metadata.PagePlace, parent *format.Ch
 		w.group.Go(func() error { return w.segment(ctx, e) })
 	}
 	return nil
+}
+
+// judgePage says what is wrong with a page, if anything. failed is from loading it; it comes back if it is an outage.
+func (w *walk) judgePage(p metadata.PagePlace, page *format.Page, failed error, parent *format.Child) (Anomaly, error) {
+	a := Anomaly{Object: p.Key, Base: w.row.LogStart, End: w.row.Manifest.TieredEnd}
+	missing := MissingManifest
+	if parent != nil {
+		a.Base, a.End, missing = parent.Summary.Base, parent.Summary.End, MissingPage
+	}
+	switch {
+	case errors.Is(failed, object.ErrNotFound):
+		a.Kind = missing
+	case errors.Is(failed, format.ErrCorrupt), errors.Is(failed, object.ErrRange):
+		a.Kind, a.Detail = CorruptPage, failed.Error()
+	case errors.Is(failed, format.ErrNewerFormat):
+		a.Kind, a.Detail = NewerFormat, failed.Error()
+	case failed != nil:
+		return a, failed
+	case parent == nil:
+		w.checkRow(page.Summary)
+	case page.Summary != parent.Summary || len(page.Children)+len(page.Entries) != parent.Count:
+		a.Kind, a.Detail = SummaryMismatch, fmt.Sprintf("page holds %+v, its parent says %+v", page.Summary, parent.Summary)
+	}
+	return a, nil
 }
 
 // loadPage reads a page again where it seems damaged: the answer may have been, not the object.
@@ -174,7 +188,8 @@ func (w *walk) segment(ctx context.Context, e format.Entry) error {
 	default:
 		return fmt.Errorf("verify %s: %w", e.ObjectKey, err)
 	}
-	w.add(id, a)
+	w.add(a)
+	w.settle(id)
 	w.progress(func(p *Progress) { p.Segments++ })
 	return nil
 }
@@ -190,4 +205,3 @@ func (w *walk) readSegment(ctx context.Context, e format.Entry) error {
 	}
 	return x.Verify(&rangeReader{reader: w.read, ctx: ctx, key: e.ObjectKey, size: e.DataBytes})
 }
-
