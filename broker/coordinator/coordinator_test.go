@@ -405,8 +405,9 @@ func TestRandomFailuresLoseNothing(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 3))
 			r := serving(t, 5*time.Millisecond, 16)
+			luck := rand.New(rand.NewPCG(seed, 4)) // used under the log's lock
 			r.log.setRefuse(func(record.Batch) error {
-				if rnd.IntN(20) == 0 { // called under the log's lock
+				if luck.IntN(20) == 0 {
 					return errors.New("refused")
 				}
 				return nil

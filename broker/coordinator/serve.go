@@ -11,10 +11,11 @@ import (
 // serve decides what comes until the leadership ends (nil) or an append fails. An idle
 // shard sleeps until a request, an append's end or the nearest deadline of a group.
 func (s *shard) serve() error {
-	s.output(s.groups.Loaded(time.Now(), s.c.cfg.Topics()))
+	// First the status, then the topics: of a deletion in between Loaded or a signal tells.
 	s.mu.Lock()
 	s.status = statusServing
 	s.mu.Unlock()
+	s.output(s.groups.Loaded(time.Now(), s.c.cfg.Topics()))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for s.ctx.Err() == nil {

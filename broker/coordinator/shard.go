@@ -105,8 +105,10 @@ func (s *shard) submit(op operation) {
 
 func (s *shard) topicsDeleted(names []string) {
 	s.mu.Lock()
-	for _, name := range names {
-		s.deleted[name] = struct{}{}
+	if s.status == statusServing { // a load looks at all topics itself
+		for _, name := range names {
+			s.deleted[name] = struct{}{}
+		}
 	}
 	s.mu.Unlock()
 	s.signal()
