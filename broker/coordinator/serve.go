@@ -75,9 +75,7 @@ func (s *shard) decide(op operation) {
 func (s *shard) forgetDeleted() {
 	s.mu.Lock()
 	names := s.deleted
-	if len(names) > 0 {
-		s.deleted = map[string]struct{}{}
-	}
+	s.deleted = nil
 	s.mu.Unlock()
 	if len(names) > 0 {
 		s.output(s.groups.TopicsDeleted(time.Now(), s.c.cfg.Topics(), names))

@@ -36,7 +36,7 @@ type shard struct {
 	mailbox   chan operation      // sent to under mu, while serving
 	mu        sync.Mutex          // a leaf: nothing is called while it is held
 	status    status              // guarded by mu
-	deleted   map[string]struct{} // guarded by mu; topics deleted, not handled yet
+	deleted   map[string]struct{} // guarded by mu; topics deleted, not handled yet, nil for none
 	results   []appendResult      // guarded by mu; of appends, not handled yet
 
 	// What follows belongs to the goroutine of run.
@@ -77,7 +77,7 @@ func newShard(c *Coordinator, partition int32, epoch protocol.Epoch) *shard {
 		c: c, partition: partition, epoch: epoch, ctx: ctx, stop: cancel,
 		log:   c.cfg.Logger.With("topic", "__consumer_offsets", "partition", partition, "leader_epoch", epoch),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), mailbox: make(chan operation, c.cfg.MailboxRequests),
-		deleted: map[string]struct{}{}, waiting: map[group.Token]operation{},
+		waiting: map[group.Token]operation{},
 	}
 }
 
@@ -106,6 +106,9 @@ func (s *shard) submit(op operation) {
 func (s *shard) topicsDeleted(names []string) {
 	s.mu.Lock()
 	if s.status == statusServing { // a load looks at all topics itself
+		if s.deleted == nil {
+			s.deleted = map[string]struct{}{}
+		}
 		for _, name := range names {
 			s.deleted[name] = struct{}{}
 		}
