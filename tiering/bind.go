@@ -18,7 +18,7 @@ type BindConfig struct {
 	Metadata      Metadata // its image has the cluster id
 	URL           string   // for the image and for people; without credentials
 	Region        string   // for people
-	NewDataFolder bool     // the cluster id was made at this start: no bucket can be ours yet
+	NewDataFolder bool     // nothing was ever bound: for the message that refuses
 	Shared        bool     // other clusters may write here: conditional PUT is required
 	Logger        *slog.Logger
 }
@@ -81,16 +81,13 @@ func (b *binder) bindCluster(ctx context.Context) error {
 	case errors.Is(err, object.ErrNotFound):
 	case err != nil:
 		return err
-	case b.NewDataFolder:
-		return b.refuse("it belongs to cluster %s, and the data folder is new: "+
-			"start with that cluster's data folder, or with an empty bucket or prefix", found.ClusterID)
 	default:
-		return b.checkCluster(found)
+		return b.checkCluster(ctx, found)
 	}
 	if bound := b.img.Bucket(); bound.Generation != 0 {
 		return b.refuse("it has no %s, but this cluster (%s) is bound to a bucket at generation %d", format.ClusterKey, b.img.ClusterID(), bound.Generation)
 	}
-	if err := b.checkEmpty(ctx); err != nil {
+	if err := b.checkEmpty(ctx, format.OwnerKey); err != nil {
 		return err
 	}
 	mine := format.Cluster{ClusterID: b.img.ClusterID(), CreatedMs: nowMs()}
@@ -100,14 +97,22 @@ func (b *binder) bindCluster(ctx context.Context) error {
 		if readErr != nil {
 			return fmt.Errorf("write %s: %w", format.ClusterKey, errors.Join(err, readErr))
 		}
-		return b.checkCluster(found)
+		return b.checkCluster(ctx, found)
 	}
 	return nil
 }
 
-func (b *binder) checkCluster(found format.Cluster) error {
-	if found.ClusterID != b.img.ClusterID() {
+// checkCluster compares the bucket's cluster with ours. That the ids agree is not enough where this
+// cluster never bound a bucket: somebody may have given a new data folder an old id. A crash while binding leaves no data.
+func (b *binder) checkCluster(ctx context.Context, found format.Cluster) error {
+	switch {
+	case found.ClusterID != b.img.ClusterID() && b.NewDataFolder:
+		return b.refuse("it belongs to cluster %s, and the data folder is new: "+
+			"start with that cluster's data folder, or with an empty bucket or prefix", found.ClusterID)
+	case found.ClusterID != b.img.ClusterID():
 		return b.refuse("it belongs to cluster %s, this is cluster %s", found.ClusterID, b.img.ClusterID())
+	case b.img.Bucket().Generation == 0:
+		return b.checkEmpty(ctx, "")
 	}
 	return nil
 }
@@ -124,14 +129,17 @@ func (b *binder) readCluster(ctx context.Context) (format.Cluster, error) {
 	return found, err
 }
 
-// checkEmpty refuses a prefix that lost its cluster.json: what is there may be somebody's archive.
-func (b *binder) checkEmpty(ctx context.Context) error {
-	for _, prefix := range []string{format.OwnerKey, format.DataPrefix, format.RootPrefix, format.TailPrefix, format.RescuedPrefix} {
+// checkEmpty refuses a prefix that holds what this cluster did not write, OWNER also where it is named.
+func (b *binder) checkEmpty(ctx context.Context, owner string) error {
+	for _, prefix := range []string{owner, format.DataPrefix, format.RootPrefix, format.TailPrefix, format.RescuedPrefix} {
+		if prefix == "" {
+			continue
+		}
 		for info, err := range b.Store.List(ctx, prefix, "") {
 			if err != nil {
 				return fmt.Errorf("list %s: %w", prefix, err)
 			}
-			return b.refuse("it has no %s, but holds %s", format.ClusterKey, info.Key)
+			return b.refuse("this cluster has never written it, but it holds %s", info.Key)
 		}
 	}
 	return nil

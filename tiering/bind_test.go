@@ -77,8 +77,8 @@ func TestBucketsThatAreRefusedStayUntouched(t *testing.T) {
 		want      error
 		says      string
 	}{
-		"new folder on an old bucket":  {map[string]string{"cluster.json": cluster("old"), "OWNER": owner("old", 1), segment: "x"}, true, 0, tiering.ErrRefused, "old"},
-		"new folder, same id":          {map[string]string{"cluster.json": cluster("test-cluster")}, true, 0, tiering.ErrRefused, "data folder is new"},
+		"new folder on an old bucket":  {map[string]string{"cluster.json": cluster("old"), "OWNER": owner("old", 1), segment: "x"}, true, 0, tiering.ErrRefused, "the data folder is new"},
+		"new folder, same id":          {map[string]string{"cluster.json": cluster("test-cluster"), "OWNER": owner("test-cluster", 1), segment: "x"}, true, 0, tiering.ErrRefused, "never written"},
 		"another cluster":              {map[string]string{"cluster.json": cluster("other"), "OWNER": owner("other", 1)}, false, 1, tiering.ErrRefused, "other"},
 		"archive without cluster.json": {map[string]string{segment: "x"}, true, 0, tiering.ErrRefused, segment},
 		"OWNER without cluster.json":   {map[string]string{"OWNER": owner("test-cluster", 1)}, false, 0, tiering.ErrRefused, "OWNER"},
@@ -133,7 +133,7 @@ func TestCrashWhileBindingIsMended(t *testing.T) {
 				continue // what it read afterwards told it that all is well
 			}
 			failures++
-			if g, err := w.bind(false); g != 1 || err != nil {
+			if g, err := w.bind(lost); g != 1 || err != nil {
 				t.Errorf("step %d, lost %t: %d, %v", step, lost, g, err)
 			}
 			if n := len(w.bucket.Keys()); n != 2 || w.log.Image().Bucket().Generation != 1 {

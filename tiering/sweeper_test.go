@@ -150,7 +150,7 @@ func TestPutThatLandsAfterItsDeadline(t *testing.T) {
 		w.faulty.Add(objecttest.Rule{Ops: []objecttest.Op{objecttest.OpPut}, Times: 2, Hold: gate})
 		w.start(w.archiver().Run)
 		w.start(w.sweeper().Run)
-		time.Sleep(10 * testGrace)
+		time.Sleep(10*testGrace + time.Second) // between two rounds
 		w.checkBucket()
 		if end := w.row(k).Manifest.TieredEnd; end != 10 {
 			t.Errorf("tiered end %d", end)
