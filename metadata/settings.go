@@ -70,16 +70,8 @@ func (s *Setting) violation(value string) string {
 		if l := strings.ToLower(value); l != "true" && l != "false" {
 			return "Expected value to be either true or false"
 		}
-	case IntSetting, LongSetting:
-		n, err := strconv.ParseInt(value, 10, 64)
-		lo, hi := s.bounds()
-		if err != nil || n < lo || n > hi {
-			return fmt.Sprintf("Value must be a whole number from %d to %d", lo, hi)
-		}
-	case DoubleSetting:
-		if f, err := strconv.ParseFloat(value, 64); err != nil || f < float64(s.Min) || (s.Max != 0 && f > float64(s.Max)) {
-			return fmt.Sprintf("Value must be a number from %d to %d", s.Min, s.Max)
-		}
+	case IntSetting, LongSetting, DoubleSetting:
+		return s.numberViolation(value)
 	case StringSetting:
 		if len(s.Allowed) > 0 && !slices.Contains(s.Allowed, value) {
 			return "String must be one of: " + strings.Join(s.Allowed, ", ")
@@ -90,6 +82,21 @@ func (s *Setting) violation(value string) string {
 				return "List members must be among: " + strings.Join(s.Allowed, ", ")
 			}
 		}
+	}
+	return ""
+}
+
+func (s *Setting) numberViolation(value string) string {
+	if s.Type == DoubleSetting {
+		if f, err := strconv.ParseFloat(value, 64); err != nil || f < float64(s.Min) || (s.Max != 0 && f > float64(s.Max)) {
+			return fmt.Sprintf("Value must be a number from %d to %d", s.Min, s.Max)
+		}
+		return ""
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	lo, hi := s.bounds()
+	if err != nil || n < lo || n > hi {
+		return fmt.Sprintf("Value must be a whole number from %d to %d", lo, hi)
 	}
 	return ""
 }

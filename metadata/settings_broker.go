@@ -8,7 +8,7 @@ import (
 // brokerIndex is built once: settings are looked up for every topic.
 var brokerIndex = sync.OnceValue(func() map[string]*Setting {
 	index := map[string]*Setting{}
-	for _, name := range ignoredBrokerSettings() {
+	for name := range strings.FieldsSeq(ignoredBrokerSettings) {
 		index[name] = &Setting{Name: name, Type: StringSetting, Null: true, Ignored: true}
 	}
 	for _, s := range BrokerSettings() {

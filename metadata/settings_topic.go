@@ -2,12 +2,13 @@ package metadata
 
 import (
 	"math"
+	"slices"
+	"strings"
 	"sync"
 )
 
 const (
 	maxLong = "9223372036854775807"
-	day     = 24 * 60 * 60 * 1000
 )
 
 // TopicSetting looks up one topic setting.
@@ -28,69 +29,146 @@ var topicIndex = sync.OnceValue(func() map[string]*Setting {
 // TopicSettings is the table of topic settings in the order of names. Names,
 // defaults and ranges are those of Kafka 4.3's LogConfig; strata.* is ours.
 func TopicSettings() []Setting {
+	out := slices.Concat(segmentSettings(), retentionSettings(), recordSettings())
+	slices.SortFunc(out, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// segmentSettings are how the log is cut and synced.
+func segmentSettings() []Setting {
 	return []Setting{
-		{Name: "cleanup.policy", Type: ListSetting, Default: "delete", Allowed: []string{"compact", "delete"}, Synonyms: []string{"log.cleanup.policy"},
-			Doc: "What happens to old records: delete expires them by time and size, compact keeps the last record of each key. Compacted data is uploaded to the bucket but neither evicted nor expired."},
-		{Name: "compression.gzip.level", Type: IntSetting, Default: "-1", Min: -1, Max: 9, Synonyms: []string{"compression.gzip.level"},
-			Doc: "Level for gzip where the broker compresses."},
-		{Name: "compression.lz4.level", Type: IntSetting, Default: "9", Min: 1, Max: 17, Synonyms: []string{"compression.lz4.level"},
-			Doc: "Level for lz4 where the broker compresses."},
-		{Name: "compression.type", Type: StringSetting, Default: "producer", Allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}, Synonyms: []string{"compression.type"},
-			Doc: "Codec of stored batches. producer keeps each batch as it was sent; any other value makes the broker recompress."},
-		{Name: "compression.zstd.level", Type: IntSetting, Default: "3", Min: -131072, Max: 22, Synonyms: []string{"compression.zstd.level"},
-			Doc: "Level for zstd where the broker compresses."},
-		{Name: "delete.retention.ms", Type: LongSetting, Default: "86400000", Synonyms: []string{"log.cleaner.delete.retention.ms"},
-			Doc: "How long a compacted topic keeps a tombstone."},
-		{Name: "file.delete.delay.ms", Type: LongSetting, Default: "60000", Synonyms: []string{"log.segment.delete.delay.ms"}, Ignored: true,
-			Doc: "How long Kafka keeps a deleted file. Here a file goes as soon as its last reader is done."},
-		{Name: "flush.messages", Type: LongSetting, Default: maxLong, Min: 1, Synonyms: []string{"log.flush.interval.messages"},
-			Doc: "With strata.durability=replicated: force a sync after this many records. In fsync mode every acknowledged record is synced."},
-		{Name: "flush.ms", Type: LongSetting, Default: maxLong, Synonyms: []string{"log.flush.interval.ms"},
-			Doc: "With strata.durability=replicated: force a sync after this time."},
-		{Name: "follower.replication.throttled.replicas", Type: ListSetting, Default: "", Ignored: true, Doc: "Replicas whose catching up is throttled."},
-		{Name: "index.interval.bytes", Type: IntSetting, Default: "4096", Synonyms: []string{"log.index.interval.bytes"},
-			Doc: "Bytes of records between two entries of a segment's offset index."},
-		{Name: "leader.replication.throttled.replicas", Type: ListSetting, Default: "", Ignored: true, Doc: "Replicas that are throttled on the leader's side."},
-		{Name: "local.retention.bytes", Type: LongSetting, Default: "-2", Min: -2, Synonyms: []string{"log.local.retention.bytes"},
-			Doc: "Bytes of a partition kept on local disk once they are in the bucket; -2 means retention.bytes, -1 no limit."},
-		{Name: "local.retention.ms", Type: LongSetting, Default: "-2", Min: -2, Synonyms: []string{"log.local.retention.ms"},
-			Doc: "How long a segment stays on local disk once it is in the bucket; -2 means retention.ms, -1 no limit."},
-		{Name: "max.compaction.lag.ms", Type: LongSetting, Default: maxLong, Min: 1, Synonyms: []string{"log.cleaner.max.compaction.lag.ms"}, Ignored: true,
-			Doc: "Longest time a record may stay uncompacted."},
-		{Name: "max.message.bytes", Type: IntSetting, Default: "1048588", Synonyms: []string{"message.max.bytes"},
-			Doc: "Largest record batch the topic takes, after compression."},
-		{Name: "message.timestamp.after.max.ms", Type: LongSetting, Default: "3600000", Synonyms: []string{"log.message.timestamp.after.max.ms"},
-			Doc: "How far a record's timestamp may lie ahead of the broker's clock (CreateTime)."},
-		{Name: "message.timestamp.before.max.ms", Type: LongSetting, Default: maxLong, Synonyms: []string{"log.message.timestamp.before.max.ms"},
-			Doc: "How far a record's timestamp may lie behind the broker's clock (CreateTime)."},
-		{Name: "message.timestamp.type", Type: StringSetting, Default: "CreateTime", Allowed: []string{"CreateTime", "LogAppendTime"}, Synonyms: []string{"log.message.timestamp.type"},
-			Doc: "Whose clock stamps records: the producer's or the broker's."},
-		{Name: "min.cleanable.dirty.ratio", Type: DoubleSetting, Default: "0.5", Max: 1, Synonyms: []string{"log.cleaner.min.cleanable.ratio"}, Ignored: true,
-			Doc: "Share of dirty bytes at which a log is compacted."},
-		{Name: "min.compaction.lag.ms", Type: LongSetting, Default: "0", Synonyms: []string{"log.cleaner.min.compaction.lag.ms"}, Ignored: true,
-			Doc: "Shortest time a record stays uncompacted."},
-		{Name: "min.insync.replicas", Type: IntSetting, Default: "1", Min: 1, Synonyms: []string{"min.insync.replicas"},
-			Doc: "In-sync replicas needed for acks=all; the effective value is never above the replication factor."},
+		{
+			Name: "flush.messages", Type: LongSetting, Default: maxLong, Min: 1, Synonyms: []string{"log.flush.interval.messages"},
+			Doc: "With strata.durability=replicated: force a sync after this many records. In fsync mode every acknowledged record is synced.",
+		},
+		{
+			Name: "flush.ms", Type: LongSetting, Default: maxLong, Synonyms: []string{"log.flush.interval.ms"},
+			Doc: "With strata.durability=replicated: force a sync after this time.",
+		},
+		{
+			Name: "index.interval.bytes", Type: IntSetting, Default: "4096", Synonyms: []string{"log.index.interval.bytes"},
+			Doc: "Bytes of records between two entries of a segment's offset index.",
+		},
 		{Name: "preallocate", Type: BooleanSetting, Default: "false", Synonyms: []string{"log.preallocate"}, Ignored: true, Doc: "Whether Kafka preallocates segment files."},
+		{
+			Name: "segment.bytes", Type: IntSetting, Default: "1073741824", Min: 1 << 20, Synonyms: []string{"log.segment.bytes"},
+			Doc: "Size at which a segment is sealed.",
+		},
+		{
+			Name: "segment.index.bytes", Type: IntSetting, Default: "10485760", Min: 4, Synonyms: []string{"log.index.size.max.bytes"},
+			Doc: "Size of an offset index at which its segment is sealed.",
+		},
+		{
+			Name: "segment.jitter.ms", Type: LongSetting, Default: "0", Synonyms: []string{"log.roll.jitter.ms", "log.roll.jitter.hours"}, Ignored: true,
+			Doc: "Random time taken off segment.ms.",
+		},
+		{
+			Name: "segment.ms", Type: LongSetting, Default: "604800000", Min: 1, Synonyms: []string{"log.roll.ms", "log.roll.hours"},
+			Doc: "Age at which a segment is sealed: by the broker's clock always, by record time once it holds strata.segment.min.bytes.",
+		},
+		{
+			Name: "strata.segment.min.bytes", Type: IntSetting, Default: "1048576", Max: math.MaxInt32, Synonyms: []string{"strata.segment.min.bytes"},
+			Doc: "Record time seals a segment only once it holds this much, so that years of back-filled events do not make thousands of tiny segments; 0 gives Kafka's rule.",
+		},
+	}
+}
+
+// retentionSettings are what is kept, where, and how it is compacted.
+func retentionSettings() []Setting {
+	return []Setting{
+		{
+			Name: "cleanup.policy", Type: ListSetting, Default: "delete", Allowed: []string{"compact", "delete"}, Synonyms: []string{"log.cleanup.policy"},
+			Doc: "What happens to old records: delete expires them by time and size, compact keeps the last record of each key. Compacted data is uploaded to the bucket but neither evicted nor expired.",
+		},
+		{
+			Name: "delete.retention.ms", Type: LongSetting, Default: "86400000", Synonyms: []string{"log.cleaner.delete.retention.ms"},
+			Doc: "How long a compacted topic keeps a tombstone.",
+		},
+		{
+			Name: "file.delete.delay.ms", Type: LongSetting, Default: "60000", Synonyms: []string{"log.segment.delete.delay.ms"}, Ignored: true,
+			Doc: "How long Kafka keeps a deleted file. Here a file goes as soon as its last reader is done.",
+		},
+		{
+			Name: "local.retention.bytes", Type: LongSetting, Default: "-2", Min: -2, Synonyms: []string{"log.local.retention.bytes"},
+			Doc: "Bytes of a partition kept on local disk once they are in the bucket; -2 means retention.bytes, -1 no limit.",
+		},
+		{
+			Name: "local.retention.ms", Type: LongSetting, Default: "-2", Min: -2, Synonyms: []string{"log.local.retention.ms"},
+			Doc: "How long a segment stays on local disk once it is in the bucket; -2 means retention.ms, -1 no limit.",
+		},
+		{
+			Name: "max.compaction.lag.ms", Type: LongSetting, Default: maxLong, Min: 1, Synonyms: []string{"log.cleaner.max.compaction.lag.ms"}, Ignored: true,
+			Doc: "Longest time a record may stay uncompacted.",
+		},
+		{
+			Name: "min.cleanable.dirty.ratio", Type: DoubleSetting, Default: "0.5", Max: 1, Synonyms: []string{"log.cleaner.min.cleanable.ratio"}, Ignored: true,
+			Doc: "Share of dirty bytes at which a log is compacted.",
+		},
+		{
+			Name: "min.compaction.lag.ms", Type: LongSetting, Default: "0", Synonyms: []string{"log.cleaner.min.compaction.lag.ms"}, Ignored: true,
+			Doc: "Shortest time a record stays uncompacted.",
+		},
 		{Name: "remote.log.copy.disable", Type: BooleanSetting, Default: "false", Doc: "Stop uploading this topic; what is in the bucket stays readable (KIP-950)."},
 		{Name: "remote.log.delete.on.disable", Type: BooleanSetting, Default: "false", Doc: "Must be true to turn remote.storage.enable off: the objects are then deleted."},
-		{Name: "remote.storage.enable", Type: BooleanSetting, Default: "false", Synonyms: []string{"strata.remote.storage.enable"},
-			Doc: "Upload sealed segments to the bucket. Where a bucket is set the default is true."},
-		{Name: "retention.bytes", Type: LongSetting, Default: "-1", Min: -1, Synonyms: []string{"log.retention.bytes"},
-			Doc: "Bytes of a partition kept in both tiers together; -1 no limit."},
-		{Name: "retention.ms", Type: LongSetting, Default: "604800000", Min: -1, Synonyms: []string{"log.retention.ms", "log.retention.minutes", "log.retention.hours"},
-			Doc: "How long records are kept, by their timestamps, in both tiers together; -1 for ever."},
-		{Name: "segment.bytes", Type: IntSetting, Default: "1073741824", Min: 1 << 20, Synonyms: []string{"log.segment.bytes"},
-			Doc: "Size at which a segment is sealed."},
-		{Name: "segment.index.bytes", Type: IntSetting, Default: "10485760", Min: 4, Synonyms: []string{"log.index.size.max.bytes"},
-			Doc: "Size of an offset index at which its segment is sealed."},
-		{Name: "segment.jitter.ms", Type: LongSetting, Default: "0", Synonyms: []string{"log.roll.jitter.ms", "log.roll.jitter.hours"}, Ignored: true,
-			Doc: "Random time taken off segment.ms."},
-		{Name: "segment.ms", Type: LongSetting, Default: "604800000", Min: 1, Synonyms: []string{"log.roll.ms", "log.roll.hours"},
-			Doc: "Age at which a segment is sealed: by the broker's clock always, by record time once it holds strata.segment.min.bytes."},
-		{Name: "strata.segment.min.bytes", Type: IntSetting, Default: "1048576", Max: math.MaxInt32, Synonyms: []string{"strata.segment.min.bytes"},
-			Doc: "Record time seals a segment only once it holds this much, so that years of back-filled events do not make thousands of tiny segments; 0 gives Kafka's rule."},
-		{Name: "unclean.leader.election.enable", Type: BooleanSetting, Default: "false", Synonyms: []string{"unclean.leader.election.enable"},
-			Doc: "Whether a replica that may lack acknowledged records may lead."},
+		{
+			Name: "remote.storage.enable", Type: BooleanSetting, Default: "false", Synonyms: []string{"strata.remote.storage.enable"},
+			Doc: "Upload sealed segments to the bucket. Where a bucket is set the default is true.",
+		},
+		{
+			Name: "retention.bytes", Type: LongSetting, Default: "-1", Min: -1, Synonyms: []string{"log.retention.bytes"},
+			Doc: "Bytes of a partition kept in both tiers together; -1 no limit.",
+		},
+		{
+			Name: "retention.ms", Type: LongSetting, Default: "604800000", Min: -1, Synonyms: []string{"log.retention.ms", "log.retention.minutes", "log.retention.hours"},
+			Doc: "How long records are kept, by their timestamps, in both tiers together; -1 for ever.",
+		},
+	}
+}
+
+// recordSettings are what is taken, and what replication asks for.
+func recordSettings() []Setting {
+	return []Setting{
+		{
+			Name: "compression.gzip.level", Type: IntSetting, Default: "-1", Min: -1, Max: 9, Synonyms: []string{"compression.gzip.level"},
+			Doc: "Level for gzip where the broker compresses.",
+		},
+		{
+			Name: "compression.lz4.level", Type: IntSetting, Default: "9", Min: 1, Max: 17, Synonyms: []string{"compression.lz4.level"},
+			Doc: "Level for lz4 where the broker compresses.",
+		},
+		{
+			Name: "compression.type", Type: StringSetting, Default: "producer", Allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}, Synonyms: []string{"compression.type"},
+			Doc: "Codec of stored batches. producer keeps each batch as it was sent; any other value makes the broker recompress.",
+		},
+		{
+			Name: "compression.zstd.level", Type: IntSetting, Default: "3", Min: -131072, Max: 22, Synonyms: []string{"compression.zstd.level"},
+			Doc: "Level for zstd where the broker compresses.",
+		},
+		{Name: "follower.replication.throttled.replicas", Type: ListSetting, Default: "", Ignored: true, Doc: "Replicas whose catching up is throttled."},
+		{Name: "leader.replication.throttled.replicas", Type: ListSetting, Default: "", Ignored: true, Doc: "Replicas that are throttled on the leader's side."},
+		{
+			Name: "max.message.bytes", Type: IntSetting, Default: "1048588", Synonyms: []string{"message.max.bytes"},
+			Doc: "Largest record batch the topic takes, after compression.",
+		},
+		{
+			Name: "message.timestamp.after.max.ms", Type: LongSetting, Default: "3600000", Synonyms: []string{"log.message.timestamp.after.max.ms"},
+			Doc: "How far a record's timestamp may lie ahead of the broker's clock (CreateTime).",
+		},
+		{
+			Name: "message.timestamp.before.max.ms", Type: LongSetting, Default: maxLong, Synonyms: []string{"log.message.timestamp.before.max.ms"},
+			Doc: "How far a record's timestamp may lie behind the broker's clock (CreateTime).",
+		},
+		{
+			Name: "message.timestamp.type", Type: StringSetting, Default: "CreateTime", Allowed: []string{"CreateTime", "LogAppendTime"}, Synonyms: []string{"log.message.timestamp.type"},
+			Doc: "Whose clock stamps records: the producer's or the broker's.",
+		},
+		{
+			Name: "min.insync.replicas", Type: IntSetting, Default: "1", Min: 1, Synonyms: []string{"min.insync.replicas"},
+			Doc: "In-sync replicas needed for acks=all; the effective value is never above the replication factor.",
+		},
+		{
+			Name: "unclean.leader.election.enable", Type: BooleanSetting, Default: "false", Synonyms: []string{"unclean.leader.election.enable"},
+			Doc: "Whether a replica that may lack acknowledged records may lead.",
+		},
 	}
 }

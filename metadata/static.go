@@ -50,7 +50,7 @@ func Environment(environ []string) (map[string]string, error) {
 	for _, s := range BrokerSettings() {
 		names["STRATA_"+strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(s.Name, "strata."), ".", "_"))] = s.Name
 	}
-	for _, name := range ignoredBrokerSettings() {
+	for name := range strings.FieldsSeq(ignoredBrokerSettings) {
 		names["STRATA_"+strings.ToUpper(strings.ReplaceAll(name, ".", "_"))] = name
 	}
 	out := map[string]string{}
@@ -61,7 +61,7 @@ func Environment(environ []string) (map[string]string, error) {
 		}
 		name, ok := names[variable]
 		if !ok {
-			return nil, fmt.Errorf("environment variable %s names no setting: want STRATA_ and a setting's name in upper case with _ for .", variable)
+			return nil, fmt.Errorf("environment variable %s names no setting: want STRATA_ and a setting's name in upper case, with _ where it has a dot", variable)
 		}
 		out[name] = value
 	}

@@ -151,6 +151,19 @@ func topicConfig(values map[string]string) TopicConfig {
 	return c
 }
 
+// configError is a refusal in Kafka's own words, which users look up.
+type configError string
+
+// Error implements error.
+func (t configError) Error() string { return string(t) }
+
+const (
+	errNoTiering configError = "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
+	errDisable   configError = "It is invalid to disable remote storage without deleting remote data. " +
+		"If you want to keep the remote data and turn to read only, please set `remote.storage.enable=true,remote.log.copy.disable=true`. " +
+		"If you want to disable remote storage and delete all remote data, please set `remote.storage.enable=false,remote.log.delete.on.disable=true`."
+)
+
 // CheckTopicConfig tells whether a topic may have these overrides, with was
 // being those before the change (nil for a new topic). The error's text is
 // Kafka's where Kafka has one.
@@ -162,7 +175,7 @@ func (s *Static) CheckTopicConfig(img *Image, was, overrides map[string]string) 
 	for name, value := range overrides {
 		setting, ok := TopicSetting(name)
 		if !ok {
-			return fmt.Errorf("Unknown topic config name: %s", name) //nolint:staticcheck // Kafka's text, shown to users as it is
+			return configError("Unknown topic config name: " + name)
 		}
 		if err := setting.Check(value); err != nil {
 			return err
@@ -170,16 +183,12 @@ func (s *Static) CheckTopicConfig(img *Image, was, overrides map[string]string) 
 		values[name] = value
 	}
 	c := topicConfig(values)
-	if c.RemoteStorage && s.String("strata.bucket.url") == "" {
-		if overrides["remote.storage.enable"] != "" {
-			return fmt.Errorf("Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.") //nolint:staticcheck,revive // Kafka's text
-		}
+	if c.RemoteStorage && s.String("strata.bucket.url") == "" && overrides["remote.storage.enable"] != "" {
+		return errNoTiering
 	}
-	if was["remote.storage.enable"] != "false" && !c.RemoteStorage && overrides["remote.storage.enable"] == "false" && was != nil &&
-		!strings.EqualFold(overrides["remote.log.delete.on.disable"], "true") {
-		return fmt.Errorf("It is invalid to disable remote storage without deleting remote data. " + //nolint:staticcheck,revive // Kafka's text
-			"If you want to keep the remote data and turn to read only, please set `remote.storage.enable=true,remote.log.copy.disable=true`. " +
-			"If you want to disable remote storage and delete all remote data, please set `remote.storage.enable=false,remote.log.delete.on.disable=true`.")
+	disabled := was != nil && !strings.EqualFold(was["remote.storage.enable"], "false") && strings.EqualFold(overrides["remote.storage.enable"], "false")
+	if disabled && !strings.EqualFold(overrides["remote.log.delete.on.disable"], "true") {
+		return errDisable
 	}
 	return checkLocalRetention(c, values)
 }

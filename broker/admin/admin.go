@@ -138,9 +138,9 @@ func answer(err error) error {
 	return protocol.Errorf(kerr.RequestTimedOut, "%v", err)
 }
 
-func (a *Admin) propose(ctx context.Context, cmd *metadata.Command) (metadata.Result, error) {
-	r, err := a.cfg.Metadata.Propose(ctx, cmd)
-	return r, answer(err)
+func (a *Admin) propose(ctx context.Context, cmd *metadata.Command) error {
+	_, err := a.cfg.Metadata.Propose(ctx, cmd)
+	return answer(err)
 }
 
 func nowMs() int64 { return time.Now().UnixMilli() }

@@ -70,7 +70,7 @@ func (a *Admin) AlterConfigs(ctx context.Context, r metadata.Resource, changes [
 	if validateOnly || len(cmd.Changes) == 0 {
 		return nil
 	}
-	_, err = a.propose(ctx, &metadata.Command{Kind: &metadatapb.Command_AlterConfigs{AlterConfigs: cmd}})
+	err = a.propose(ctx, &metadata.Command{Kind: &metadatapb.Command_AlterConfigs{AlterConfigs: cmd}})
 	return err
 }
 

@@ -59,7 +59,7 @@ func (a *Admin) CreateTopic(ctx context.Context, t NewTopic, validateOnly bool) 
 	if validateOnly {
 		return topic, factor, nil
 	}
-	_, err = a.propose(ctx, &metadata.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: cmd}})
+	err = a.propose(ctx, &metadata.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: cmd}})
 	return topic, factor, err
 }
 
@@ -189,7 +189,7 @@ func (a *Admin) DeleteTopic(ctx context.Context, id protocol.TopicID) error {
 	if !a.cfg.Static.Bool("delete.topic.enable") {
 		return protocol.Errorf(kerr.TopicDeletionDisabled, "delete.topic.enable is false")
 	}
-	_, err := a.propose(ctx, &metadata.Command{Kind: &metadatapb.Command_DeleteTopic{DeleteTopic: &metadatapb.DeleteTopic{Id: id[:]}}})
+	err := a.propose(ctx, &metadata.Command{Kind: &metadatapb.Command_DeleteTopic{DeleteTopic: &metadatapb.DeleteTopic{Id: id[:]}}})
 	return err
 }
 
@@ -212,7 +212,7 @@ func (a *Admin) AddPartitions(ctx context.Context, name string, count int32, man
 		return err
 	}
 	cmd := &metadatapb.AddPartitions{TopicId: t.ID[:], From: t.Partitions, Partitions: assignments}
-	_, err = a.propose(ctx, &metadata.Command{Kind: &metadatapb.Command_AddPartitions{AddPartitions: cmd}})
+	err = a.propose(ctx, &metadata.Command{Kind: &metadatapb.Command_AddPartitions{AddPartitions: cmd}})
 	return err
 }
 

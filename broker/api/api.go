@@ -78,6 +78,13 @@ func (h *Handler) handleDecoded(r *server.Request) {
 		r.Reply(server.Response{NoReply: true, Close: fmt.Errorf("%s version %d: %w", apiName(r.Header.Key), r.Header.Version, err)})
 		return
 	}
+	if !h.answerNow(r, req) && !h.answerLater(r, req) {
+		h.handleGroup(r, req)
+	}
+}
+
+// answerNow serves what needs the image only.
+func (h *Handler) answerNow(r *server.Request, req kmsg.Request) bool {
 	switch req := req.(type) {
 	case *kmsg.ApiVersionsRequest:
 		reply(r, h.apiVersions(req))
@@ -89,35 +96,42 @@ func (h *Handler) handleDecoded(r *server.Request) {
 		reply(r, h.describeConfigs(req))
 	case *kmsg.FindCoordinatorRequest:
 		reply(r, h.findCoordinator(r, req))
-	case *kmsg.ListOffsetsRequest:
-		h.listOffsets(r, req)
-	case *kmsg.OffsetForLeaderEpochRequest:
-		h.wait(r, func(ctx context.Context) kmsg.Response { return h.offsetForLeaderEpoch(ctx, req) })
-	case *kmsg.CreateTopicsRequest:
-		h.wait(r, func(ctx context.Context) kmsg.Response { return h.createTopics(ctx, req) })
-	case *kmsg.DeleteTopicsRequest:
-		h.wait(r, func(ctx context.Context) kmsg.Response { return h.deleteTopics(ctx, req) })
-	case *kmsg.CreatePartitionsRequest:
-		h.wait(r, func(ctx context.Context) kmsg.Response { return h.createPartitions(ctx, req) })
-	case *kmsg.IncrementalAlterConfigsRequest:
-		h.wait(r, func(ctx context.Context) kmsg.Response { return h.incrementalAlterConfigs(ctx, req) })
-	case *kmsg.InitProducerIDRequest:
-		h.wait(r, func(ctx context.Context) kmsg.Response { return h.initProducerID(ctx, req) })
 	default:
-		h.handleGroup(r, req)
+		return false
 	}
+	return true
+}
+
+// answerLater serves what may wait for the quorum or the bucket.
+func (h *Handler) answerLater(r *server.Request, req kmsg.Request) bool {
+	var work func(context.Context) kmsg.Response
+	switch req := req.(type) {
+	case *kmsg.ListOffsetsRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.listOffsets(ctx, req) }
+	case *kmsg.OffsetForLeaderEpochRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.offsetForLeaderEpoch(ctx, req) }
+	case *kmsg.CreateTopicsRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.createTopics(ctx, req) }
+	case *kmsg.DeleteTopicsRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.deleteTopics(ctx, req) }
+	case *kmsg.CreatePartitionsRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.createPartitions(ctx, req) }
+	case *kmsg.IncrementalAlterConfigsRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.incrementalAlterConfigs(ctx, req) }
+	case *kmsg.InitProducerIDRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.initProducerID(ctx, req) }
+	default:
+		return false
+	}
+	// Off the connection's goroutine; the server lets 32 of a connection run at once.
+	h.background.Go(func() { reply(r, work(h.ctx)) })
+	return true
 }
 
 // reply encodes resp and answers r with it.
 func reply(r *server.Request, resp kmsg.Response) {
 	resp.SetVersion(r.Header.Version)
 	r.Reply(server.Response{Parts: []server.Part{server.Bytes(resp.AppendTo(nil))}})
-}
-
-// wait runs work that waits for the quorum or the bucket, off the connection's
-// goroutine. At most 32 of a connection run at once, as the server sees to.
-func (h *Handler) wait(r *server.Request, work func(context.Context) kmsg.Response) {
-	h.background.Go(func() { reply(r, work(h.ctx)) })
 }
 
 // within bounds ctx by a client's timeout in milliseconds.

@@ -22,7 +22,7 @@ func (h *Handler) createPartitions(ctx context.Context, req *kmsg.CreatePartitio
 		if count[t.Topic] == 0 {
 			continue // answered already
 		}
-		err := error(protocol.Errorf(kerr.InvalidRequest, "Duplicate topic name."))
+		err := protocol.Errorf(kerr.InvalidRequest, "Duplicate topic name.")
 		if count[t.Topic] == 1 {
 			var manual [][]protocol.BrokerID
 			for _, a := range t.Assignment {

@@ -27,7 +27,7 @@ func (h *Handler) createTopics(ctx context.Context, req *kmsg.CreateTopicsReques
 		}
 		out := kmsg.NewCreateTopicsResponseTopic()
 		out.Topic, out.NumPartitions, out.ReplicationFactor = t.Topic, -1, -1
-		topic, factor, err := metadata.Topic{}, int16(-1), error(protocol.Errorf(kerr.InvalidRequest, "Found multiple entries for this topic."))
+		topic, factor, err := metadata.Topic{}, int16(-1), protocol.Errorf(kerr.InvalidRequest, "Found multiple entries for this topic.")
 		if count[t.Topic] == 1 {
 			topic, factor, err = h.createTopic(ctx, t, req.ValidateOnly)
 		}

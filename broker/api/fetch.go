@@ -38,7 +38,7 @@ func (h *Handler) fetch(r *server.Request) {
 		options.MaxWait = 0
 	}
 	replica.Fetch(h.cfg.Cold, parts, options, func(results []replica.FetchResult) {
-		h.answerFetch(r, img, req, parts, results)
+		h.answerFetch(r, req, parts, results)
 	})
 }
 
@@ -97,7 +97,7 @@ func (h *Handler) fetchable(req *kmsg.FetchRequest, t metadata.Topic, topicErr e
 	return l, nil
 }
 
-func (h *Handler) answerFetch(r *server.Request, img *metadata.Image, req *kmsg.FetchRequest, parts []replica.FetchPartition, results []replica.FetchResult) {
+func (h *Handler) answerFetch(r *server.Request, req *kmsg.FetchRequest, parts []replica.FetchPartition, results []replica.FetchResult) {
 	resp := &protocol.FetchResponse{Topics: make([]protocol.FetchTopic, len(req.Topics))}
 	next := 0
 	for i := range req.Topics {

@@ -2,12 +2,12 @@ package api
 
 import (
 	"context"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/stratabroker/strata/broker/replica"
-	"github.com/stratabroker/strata/broker/server"
 	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
 )
@@ -38,21 +38,15 @@ func sinceVersion(ts int64) int16 {
 }
 
 // ListOffsets, versions 1 to 11: by time in both tiers, and the special
-// timestamps. Only a look-up by time may wait for the bucket; such a request
-// leaves the connection's goroutine.
-func (h *Handler) listOffsets(r *server.Request, req *kmsg.ListOffsetsRequest) {
-	timeout := int32(h.cfg.Admin.Static().Int("remote.list.offsets.request.timeout.ms"))
+// timestamps. A look-up by time may wait for the bucket, within the request's
+// timeout (version 10) and remote.list.offsets.request.timeout.ms.
+func (h *Handler) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) kmsg.Response {
+	timeout := int32(min(h.cfg.Admin.Static().Int("remote.list.offsets.request.timeout.ms"), math.MaxInt32))
 	if req.Version >= 10 && req.TimeoutMillis > 0 {
 		timeout = min(timeout, req.TimeoutMillis)
 	}
-	h.wait(r, func(ctx context.Context) kmsg.Response {
-		ctx, cancel := within(ctx, timeout)
-		defer cancel()
-		return h.listAll(ctx, req)
-	})
-}
-
-func (h *Handler) listAll(ctx context.Context, req *kmsg.ListOffsetsRequest) kmsg.Response {
+	ctx, cancel := within(ctx, timeout)
+	defer cancel()
 	resp, img := kmsg.NewPtrListOffsetsResponse(), h.cfg.Admin.Image()
 	type place struct {
 		topic     string
@@ -71,7 +65,7 @@ func (h *Handler) listAll(ctx context.Context, req *kmsg.ListOffsetsRequest) kms
 			op := kmsg.NewListOffsetsResponseTopicPartition()
 			op.Partition = p.Partition
 			op.Timestamp, op.Offset, op.LeaderEpoch = int64(protocol.NoTimestamp), int64(protocol.NoOffset), int32(protocol.NoEpoch)
-			found, err := replica.Found{}, error(protocol.Errorf(kerr.InvalidRequest, "partition %d is given twice", p.Partition))
+			found, err := replica.Found{}, protocol.Errorf(kerr.InvalidRequest, "partition %d is given twice", p.Partition)
 			if seen[place{t.Topic, p.Partition}] == 1 {
 				found, err = h.listOne(ctx, img, req, t.Topic, p)
 			}
