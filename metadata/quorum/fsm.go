@@ -120,8 +120,10 @@ func checkVersion(img *metadata.Image) error {
 	return nil
 }
 
-// due tells whether a snapshot is worth its write.
+// due tells whether a snapshot is worth its write: it writes every row, and
+// saves the next start some 15 us an entry.
 func (f *fsm) due(entries uint64, bytes int64) bool {
+	entries = max(entries, uint64(f.image.Load().PartitionCount())/4)
 	return f.entries.Load() >= entries || f.bytes.Load() >= bytes
 }
 

@@ -37,7 +37,7 @@ var (
 
 // Defaults of Config.
 const (
-	DefaultSnapshotEntries = 4096
+	DefaultSnapshotEntries = 1024
 	DefaultSnapshotBytes   = 16 << 20
 	DefaultTrailingEntries = 1024
 )
@@ -53,8 +53,9 @@ type Config struct {
 	Transport raft.Transport
 	// Bootstrap founds a cluster with this node as its only voter where Dir holds none.
 	Bootstrap bool
-	// A snapshot is taken, and the log cut, after so many entries or so many bytes
-	// of commands; the last TrailingEntries stay for brokers that lag a little. 0: the defaults.
+	// A snapshot is taken, and the log cut, after so many entries (or one for
+	// every four partitions, if that is more) or so many bytes of commands; the last
+	// TrailingEntries stay for brokers that lag a little. 0: the defaults.
 	SnapshotEntries uint64
 	SnapshotBytes   int64
 	TrailingEntries uint64
