@@ -279,14 +279,14 @@ func (b *Broker) closeAll(clean bool) error {
 	for _, l := range b.bound {
 		_ = l.Net.Close() // closed by the server already, if it ran
 	}
-	if b.replicas != nil {
-		b.replicas.Close()
-	}
 	if b.handler != nil {
 		b.handler.Close()
 	}
 	if b.groups != nil {
-		b.groups.Close()
+		b.groups.Close() // before the replicas, whose commits it waits for
+	}
+	if b.replicas != nil {
+		b.replicas.Close()
 	}
 	if b.bucket != nil {
 		errs = append(errs, b.bucket.close())

@@ -29,7 +29,7 @@ func (c *Config) groupSettings() group.Settings {
 		MinSessionTimeout: s.Millis("group.min.session.timeout.ms"), MaxSessionTimeout: s.Millis("group.max.session.timeout.ms"),
 		InitialRebalanceDelay: s.Millis("group.initial.rebalance.delay.ms"), MaxSize: int32(s.Int("group.max.size")),
 		OffsetMetadataMaxBytes: int32(s.Int("offset.metadata.max.bytes")), OffsetsRetention: 60_000 * s.Millis("offsets.retention.minutes"),
-		ExpiryInterval: s.Millis("offsets.retention.check.interval.ms"),
+		ExpiryInterval: s.Millis("offsets.retention.check.interval.ms"), MaxBatchBytes: int(s.Int("message.max.bytes")),
 	}
 }
 

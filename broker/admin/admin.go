@@ -40,8 +40,6 @@ type Config struct {
 type Admin struct {
 	cfg Config
 
-	creating sync.Map // topic name -> struct{}: automatic creations under way
-
 	mu       sync.Mutex
 	nextPID  protocol.ProducerID // guarded by mu: next id of the block in hand
 	blockEnd protocol.ProducerID // guarded by mu

@@ -6,7 +6,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -135,21 +134,6 @@ func assigned(img *metadata.Image, manual map[int32][]protocol.BrokerID, from in
 		out[i] = row
 	}
 	return out, nil
-}
-
-// AutoCreate starts the creation of a topic that a client asked for, unless it
-// is under way; it does not wait. The topic gets the broker's defaults.
-func (a *Admin) AutoCreate(name string) {
-	if _, under := a.creating.LoadOrStore(name, struct{}{}); under {
-		return
-	}
-	go func() {
-		defer a.creating.Delete(name)
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		// A failure shows to the client, which asks again.
-		_ = a.Ensure(ctx, name)
-	}()
 }
 
 // Ensure creates a topic with the broker's defaults if it does not exist.

@@ -89,6 +89,9 @@ func (h *Handler) answerNow(r *server.Request, req kmsg.Request) bool {
 	case *kmsg.ApiVersionsRequest:
 		reply(r, h.apiVersions(req))
 	case *kmsg.MetadataRequest:
+		if len(h.toCreate(req)) > 0 {
+			return false
+		}
 		reply(r, h.metadata(r, req))
 	case *kmsg.DescribeClusterRequest:
 		reply(r, h.describeCluster(r, req))
@@ -106,6 +109,8 @@ func (h *Handler) answerNow(r *server.Request, req kmsg.Request) bool {
 func (h *Handler) answerLater(r *server.Request, req kmsg.Request) bool {
 	var work func(context.Context) kmsg.Response
 	switch req := req.(type) {
+	case *kmsg.MetadataRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.createMissing(ctx, r, req, h.toCreate(req)) }
 	case *kmsg.ListOffsetsRequest:
 		work = func(ctx context.Context) kmsg.Response { return h.listOffsets(ctx, req) }
 	case *kmsg.OffsetForLeaderEpochRequest:

@@ -1,7 +1,9 @@
 package api
 
 import (
-	"strings"
+	"context"
+	"errors"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -11,6 +13,9 @@ import (
 	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
 )
+
+// createWait bounds how long a Metadata request waits for topics to be created.
+const createWait = 5 * time.Second
 
 // noOperations stands for "not asked for" in the authorized operations of an answer.
 const noOperations = -1 << 31
@@ -23,10 +28,8 @@ const (
 )
 
 // Metadata, versions 0 to 13: brokers as reached by the listener that the
-// client came by, and topics by name or id. A missing topic is created when
-// both the client and auto.create.topics.enable allow it: the client is told
-// LEADER_NOT_AVAILABLE and asks again, as with Kafka.
-func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) kmsg.Response {
+// client came by, and topics by name or id.
+func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
 	img := h.cfg.Admin.Image()
 	resp := kmsg.NewPtrMetadataResponse()
 	resp.ClusterID = optional(img.ClusterID())
@@ -51,7 +54,7 @@ func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) kmsg.Re
 		}
 	}
 	for _, t := range req.Topics {
-		resp.Topics = append(resp.Topics, h.lookup(img, t, req.AllowAutoTopicCreation || req.Version < 4))
+		resp.Topics = append(resp.Topics, lookup(img, t))
 	}
 	for i := range resp.Topics {
 		resp.Topics[i].AuthorizedOperations = noOperations
@@ -62,7 +65,7 @@ func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) kmsg.Re
 	return resp
 }
 
-func (h *Handler) lookup(img *metadata.Image, want kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
+func lookup(img *metadata.Image, want kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic, out.TopicID = want.Topic, want.TopicID
 	if id := protocol.TopicID(want.TopicID); !id.IsZero() {
@@ -72,27 +75,60 @@ func (h *Handler) lookup(img *metadata.Image, want kmsg.MetadataRequestTopic, cr
 		out.ErrorCode = kerr.UnknownTopicID.Code
 		return out
 	}
-	if want.Topic == nil {
+	if want.Topic == nil || metadata.CheckTopicName(*want.Topic) != nil {
 		out.ErrorCode = kerr.InvalidTopicException.Code
 		return out
 	}
 	if t, ok := img.Topic(*want.Topic); ok {
 		return describe(img, t)
 	}
-	out.ErrorCode = h.missing(*want.Topic, create)
-	out.IsInternal = admin.Internal(*want.Topic)
+	out.ErrorCode, out.IsInternal = kerr.UnknownTopicOrPartition.Code, admin.Internal(*want.Topic)
 	return out
 }
 
-func (h *Handler) missing(topic string, create bool) int16 {
-	switch {
-	case metadata.CheckTopicName(topic) != nil:
-		return kerr.InvalidTopicException.Code
-	case !create || !strings.EqualFold(h.cfg.Admin.Static().String("auto.create.topics.enable"), "true"):
-		return kerr.UnknownTopicOrPartition.Code
+// toCreate lists the topics that a request asks for, that do not exist, and
+// that both the client and auto.create.topics.enable allow to be created.
+func (h *Handler) toCreate(req *kmsg.MetadataRequest) []string {
+	if req.Version >= 4 && !req.AllowAutoTopicCreation || !h.cfg.Admin.Static().Bool("auto.create.topics.enable") {
+		return nil
 	}
-	h.cfg.Admin.AutoCreate(topic)
-	return kerr.LeaderNotAvailable.Code
+	var out []string
+	img := h.cfg.Admin.Image()
+	for _, t := range req.Topics {
+		if t.Topic == nil || t.TopicID != [16]byte{} || metadata.CheckTopicName(*t.Topic) != nil {
+			continue
+		}
+		if _, ok := img.Topic(*t.Topic); !ok {
+			out = append(out, *t.Topic)
+		}
+	}
+	return out
+}
+
+// createMissing creates topics and then answers. Kafka answers first and lets
+// the client ask again; creating takes milliseconds here, so the first answer
+// can be the right one. A topic that could not be created is told as
+// LEADER_NOT_AVAILABLE, which clients retry.
+func (h *Handler) createMissing(ctx context.Context, r *server.Request, req *kmsg.MetadataRequest, topics []string) kmsg.Response {
+	ctx, cancel := context.WithTimeout(ctx, createWait)
+	defer cancel()
+	failed := map[string]int16{}
+	for _, name := range topics {
+		switch err := h.cfg.Admin.Ensure(ctx, name); {
+		case err == nil:
+		case errors.Is(err, kerr.InvalidTopicException), errors.Is(err, kerr.InvalidReplicationFactor):
+			failed[name] = protocol.CodeOf(err)
+		default:
+			failed[name] = kerr.LeaderNotAvailable.Code
+		}
+	}
+	resp := h.metadata(r, req)
+	for i := range resp.Topics {
+		if t := &resp.Topics[i]; t.Topic != nil && failed[*t.Topic] != 0 && t.ErrorCode == kerr.UnknownTopicOrPartition.Code {
+			t.ErrorCode = failed[*t.Topic]
+		}
+	}
+	return resp
 }
 
 func describe(img *metadata.Image, t metadata.Topic) kmsg.MetadataResponseTopic {

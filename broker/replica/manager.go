@@ -48,6 +48,7 @@ type Manager struct {
 	stats   map[string]*TopicStats            // guarded by mu; by topic name
 	deleted map[string]*log.Log               // guarded by mu; by "<topic>-<partition>": closed, to be removed
 	offline map[protocol.PartitionKey]error   // guarded by mu: why a partition placed here cannot be opened
+	configs map[string]*metadata.TopicConfig  // guarded by mu; one for all partitions of a topic
 
 	image    atomic.Pointer[metadata.Image]
 	dirty    dirtySet
@@ -58,7 +59,7 @@ type Manager struct {
 func NewManager(cfg Config) *Manager {
 	return &Manager{
 		cfg: cfg, leaders: map[protocol.PartitionKey]*Leader{}, stats: map[string]*TopicStats{},
-		deleted: map[string]*log.Log{}, offline: map[protocol.PartitionKey]error{}, dirty: newDirtySet(),
+		deleted: map[string]*log.Log{}, offline: map[protocol.PartitionKey]error{}, configs: map[string]*metadata.TopicConfig{}, dirty: newDirtySet(),
 	}
 }
 
@@ -194,20 +195,31 @@ func (m *Manager) reconfigure(resources []metadata.Resource, img *metadata.Image
 		return
 	}
 	all := slices.ContainsFunc(resources, func(r metadata.Resource) bool { return r.Type == metadata.BrokerResource })
-	configs := map[string]*metadata.TopicConfig{} // one for all partitions of a topic
+	m.mu.Lock()
+	clear(m.configs)
+	m.mu.Unlock()
 	for l := range m.All() {
 		if !all && !slices.Contains(resources, metadata.Resource{Type: metadata.TopicResource, Name: l.topic}) {
 			continue
 		}
-		config := configs[l.topic]
-		if config == nil {
-			c := m.cfg.Static.Topic(img, l.topic)
-			config, configs[l.topic] = &c, &c
-		}
+		config := m.topicConfig(img, l.topic)
 		l.config.Store(config)
 		l.log.SetConfig(m.logConfig(config))
 		m.dirty.add(l)
 	}
+}
+
+// topicConfig resolves a topic's settings, once for all its partitions.
+func (m *Manager) topicConfig(img *metadata.Image, topic string) *metadata.TopicConfig {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	config := m.configs[topic]
+	if config == nil {
+		c := m.cfg.Static.Topic(img, topic)
+		config = &c
+		m.configs[topic] = config
+	}
+	return config
 }
 
 func (m *Manager) logConfig(c *metadata.TopicConfig) log.Config {
@@ -234,10 +246,10 @@ func (m *Manager) open(ctx context.Context, img *metadata.Image, row metadata.Pa
 	if err := m.finishDelete(dirName(topic.Name, row.Key.Partition)); err != nil {
 		return err
 	}
-	config := m.cfg.Static.Topic(img, topic.Name)
+	config := m.topicConfig(img, topic.Name)
 	l := &Leader{key: row.Key, topic: topic.Name, stats: m.topicStats(topic.Name)}
 	l.row.Store(&row)
-	l.config.Store(&config)
+	l.config.Store(config)
 	init, err := m.initial(ctx, row, exists)
 	if err != nil {
 		return fmt.Errorf("open %s-%d: %w", topic.Name, row.Key.Partition, err)
@@ -248,7 +260,7 @@ func (m *Manager) open(ctx context.Context, img *metadata.Image, row metadata.Pa
 		}
 	}}
 	var recovery log.Recovery
-	if l.log, recovery, err = m.cfg.Dir.OpenLog(topic.Name, row.Key, m.logConfig(&config), init, events); err != nil {
+	if l.log, recovery, err = m.cfg.Dir.OpenLog(topic.Name, row.Key, m.logConfig(config), init, events); err != nil {
 		return fmt.Errorf("open %s-%d: %w", topic.Name, row.Key.Partition, err)
 	}
 	m.report(l, recovery)
@@ -331,6 +343,7 @@ func (m *Manager) remove(t metadata.Topic) {
 		delete(m.leaders, key)
 		delete(m.offline, key)
 		delete(m.stats, t.Name)
+		delete(m.configs, t.Name)
 		if l != nil {
 			m.deleted[dirName(t.Name, p)] = l.log
 		}
