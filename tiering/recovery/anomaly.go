@@ -20,6 +20,7 @@ const (
 	MissingManifest  Kind = "missing_partition_manifest" // the root page of a partition's manifest
 	MissingPage      Kind = "missing_manifest_page"      // a page below it
 	CorruptPage      Kind = "corrupt_manifest_page"      //
+	CorruptManifest  Kind = "corrupt_manifest_object"    // head or footer of an object whose pages are good
 	SummaryMismatch  Kind = "manifest_summary_mismatch"  // a page does not hold what its parent or the row says
 	OffsetGap        Kind = "offset_gap"                 // the manifest does not cover [log start, tiered end)
 	OffsetOverlap    Kind = "offset_overlap"             // it goes beyond the tiered end

@@ -90,8 +90,13 @@ func (w *walk) page(ctx context.Context, p metadata.PagePlace, parent *format.Ch
 		return err
 	}
 	w.progress(func(p *Progress) { p.Pages++ })
-	if a.Kind != "" {
+	if a.Kind == "" {
+		err = w.manifestObject(ctx, p.Key)
+	} else {
 		w.add(a)
+	}
+	if err != nil {
+		return err
 	}
 	if a.Kind != "" || parent != nil { // a good root page is judged against each row that names it
 		w.settle(id)
@@ -136,6 +141,34 @@ func (w *walk) judgePage(p metadata.PagePlace, page *format.Page, failed error, 
 		a.Kind, a.Detail = SummaryMismatch, fmt.Sprintf("page holds %+v, its parent says %+v", page.Summary, parent.Summary)
 	}
 	return a, nil
+}
+
+// maxManifestBytes bounds a manifest object.
+const maxManifestBytes = 1 << 30
+
+// manifestObject verifies what pages do not hold of an object that has one: head and footer,
+// which lead to a manifest when all roots are lost. Pages are judged where the tree reaches them.
+func (w *walk) manifestObject(ctx context.Context, key string) error {
+	if w.isDone(key) {
+		return nil
+	}
+	b, err := w.read.all(ctx, key, maxManifestBytes)
+	if err == nil {
+		_, _, err = format.OpenManifest(b, key)
+	}
+	var bad *format.CorruptError
+	switch {
+	case errors.As(err, &bad) && bad.Part != format.PagePart, errors.Is(err, object.ErrRange):
+		w.add(Anomaly{Kind: CorruptManifest, Object: key, Detail: err.Error()})
+		w.settle(key)
+		return nil
+	case errors.As(err, &bad), errors.Is(err, object.ErrNotFound), errors.Is(err, format.ErrNewerFormat):
+		// Another page is damaged, or the sweeper was there: told where the tree reaches it, if it does.
+	case err != nil:
+		return err
+	}
+	w.good(key)
+	return nil
 }
 
 // loadPage reads a page again where it seems damaged: the answer may have been, not the object.
