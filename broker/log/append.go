@@ -169,25 +169,29 @@ func (l *Log) place(batches []record.Batch, epoch protocol.Epoch, o AppendOption
 // makeRoom makes the directory for the first append, and rolls where the
 // batches may not go into the active segment.
 func (l *Log) makeRoom(in incoming, size int64, o AppendOptions) error {
-	first := in.batches[0].BaseOffset()
+	if in.next-1-l.LEO() > math.MaxInt32 {
+		// Segments follow each other without a gap, which tells recovery when one is missing.
+		return fmt.Errorf("%w: gap from %d to %d is too wide for a segment", record.ErrInvalid, l.LEO(), in.next)
+	}
 	if !l.exists() {
-		base := l.LEO()
-		if in.next-base > math.MaxInt32 {
-			base = first
-		}
-		return l.create(base)
+		return l.create(l.LEO())
 	}
 	if err := l.loadTail(); err != nil {
 		return err
 	}
-	if !l.shouldRoll(in, size, o) {
-		return nil
+	switch full := l.full(in, size); {
+	case full && l.pending.created:
+		return fmt.Errorf("%w: its first segment is full before its first commit", ErrOffline)
+	case full || !l.pending.created && l.shouldRoll(in, size, o):
+		return l.roll()
 	}
-	base := l.LEO()
-	if in.next-base > math.MaxInt32 {
-		base = first // a gap that relative offsets do not span
-	}
-	return l.roll(base)
+	return nil
+}
+
+// full tells whether the batches cannot go into the active segment.
+func (l *Log) full(in incoming, size int64) bool {
+	active := l.active()
+	return in.next-1-active.base > math.MaxInt32 || active.filled.Load().size+size > math.MaxInt32
 }
 
 // loadTail learns the time of the active segment's first batch.
@@ -214,9 +218,6 @@ func (l *Log) loadTail() error {
 func (l *Log) shouldRoll(in incoming, size int64, o AppendOptions) bool {
 	cfg, active := l.config(), l.active()
 	filled := active.filled.Load().size
-	if in.next-1-active.base > math.MaxInt32 || filled+size > math.MaxInt32 {
-		return true
-	}
 	if filled == 0 {
 		return false
 	}
@@ -274,16 +275,16 @@ func (l *Log) setSegments(list []*segment) {
 	l.firstAppend.Store(0)
 }
 
-// roll seals the active segment and makes the next one, which begins at base. It
-// changes nothing when it fails. The sealed one is synced by the next commit; until
-// then it lies above the recovery point. It needs mu.
-func (l *Log) roll(base protocol.Offset) error {
-	active := l.active()
+// roll seals the active segment, unless it is empty, and makes the next one at
+// the log end. It changes nothing when it fails. The sealed one is synced by the
+// next commit; until then it lies above the recovery point. It needs mu.
+func (l *Log) roll() error {
+	active, base := l.active(), l.LEO()
 	if active.filled.Load().size == 0 {
-		if base == active.base {
-			return nil
-		}
-		return l.replaceEmpty(base)
+		return nil
+	}
+	if l.truncating || l.pending.created {
+		panic(fmt.Sprintf("log %s: roll at %d, truncating %t", l.name, base, l.truncating))
 	}
 	if err := active.flushIndex(true); err != nil {
 		return err
@@ -302,23 +303,6 @@ func (l *Log) roll(base protocol.Offset) error {
 	l.pending.written, l.pending.pinned, l.changed = false, nil, true
 	old := l.list()
 	l.setSegments(append(old[:len(old):len(old)], next))
-	return nil
-}
-
-// replaceEmpty puts an empty active segment at another base in place of this one.
-func (l *Log) replaceEmpty(base protocol.Offset) error {
-	next, err := l.createSegment(base)
-	if err != nil {
-		return err
-	}
-	old := l.list()
-	empty := old[len(old)-1]
-	if err := empty.markDeleted(); err != nil {
-		return err
-	}
-	l.addSnapshot(base)
-	l.setSegments(append(old[:len(old)-1:len(old)-1], next))
-	empty.unpin()
 	return nil
 }
 

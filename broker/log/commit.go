@@ -76,9 +76,9 @@ func (g *groupCommit) work() {
 		g.queue = slices.Delete(g.queue, 0, 1)
 		l.commitState = commitRunning
 		g.mu.Unlock()
-		again := l.commit()
+		l.commit()
 		g.mu.Lock()
-		if l.commitState == commitAgain || again {
+		if l.commitState == commitAgain {
 			l.commitState = commitQueued
 			g.queue = append(g.queue, l)
 		} else {
@@ -125,41 +125,42 @@ type pending struct {
 
 // round is one commit: what was pending when it began.
 type round struct {
-	generation uint64
-	target     protocol.Offset // synced when the round is done
-	active     *segment        // nil: not to be synced
-	sealed     []*segment
-	snapshots  []snapshotFile
-	names      int
-	syncNames  bool
-	created    bool
+	target    protocol.Offset // synced when the round is done
+	active    *segment        // nil: not to be synced
+	sealed    []*segment
+	snapshots []snapshotFile
+	names     int
+	syncNames bool
+	created   bool
 }
 
-// commit makes durable what is pending and tells whether it must be called again.
-func (l *Log) commit() (again bool) {
-	r, ok := l.beginRound()
-	if !ok {
-		return false
-	}
-	err := l.sync(r)
-	sealed := false
-	if err == nil {
-		l.mu.Lock()
-		sealed, again = l.endRound(r)
-		l.mu.Unlock()
-	}
-	r.unpin()
-	if err != nil {
-		l.failRound(err)
-		return false
-	}
-	if l.dir.cfg.Fsync && !again && l.events.Durable != nil {
-		l.events.Durable(r.target)
+// commit makes durable what is pending.
+func (l *Log) commit() {
+	target, sealed, ok := l.runRound()
+	if ok && l.dir.cfg.Fsync && l.events.Durable != nil {
+		l.events.Durable(target)
 	}
 	if sealed && l.events.Sealed != nil {
 		l.events.Sealed()
 	}
-	return again
+}
+
+// runRound does one round; ok is false where there was nothing to do or it failed.
+func (l *Log) runRound() (target protocol.Offset, sealed, ok bool) {
+	l.round.Lock()
+	defer l.round.Unlock()
+	r, ok := l.beginRound()
+	if !ok {
+		return 0, false, false
+	}
+	defer r.unpin()
+	if err := l.sync(r); err != nil {
+		l.failRound(err)
+		return 0, false, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return r.target, l.endRound(r), true
 }
 
 // beginRound collects what there is to do.
@@ -168,10 +169,10 @@ func (l *Log) beginRound() (round, bool) {
 	defer l.mu.Unlock()
 	p := &l.pending
 	syncActive := p.written && (l.dir.cfg.Fsync || p.force)
-	if l.closed || l.offline != nil || l.truncating || !syncActive && len(p.sealed) == 0 && !p.created {
+	if l.closed || l.offline != nil || !syncActive && len(p.sealed) == 0 && !p.created {
 		return round{}, false
 	}
-	r := round{generation: l.generation, snapshots: slices.Clone(p.snapshots), names: p.names, syncNames: p.names != p.namesSynced, created: p.created}
+	r := round{snapshots: slices.Clone(p.snapshots), names: p.names, syncNames: p.names != p.namesSynced, created: p.created}
 	for _, s := range p.sealed {
 		s.segment.refs.Add(1)
 		r.sealed = append(r.sealed, s.segment)
@@ -283,12 +284,9 @@ func (l *Log) failRound(err error) {
 	l.mu.Unlock()
 }
 
-// endRound takes note of what the round did; the caller holds mu. A log that
-// was truncated meanwhile goes again: its bytes may have been replaced.
-func (l *Log) endRound(r round) (sealed, again bool) {
-	if l.generation != r.generation || l.truncating {
-		return false, !l.closed
-	}
+// endRound takes note of what the round did and tells whether that was a seal;
+// the caller holds mu.
+func (l *Log) endRound(r round) (sealed bool) {
 	p := &l.pending
 	for _, s := range r.sealed {
 		i := slices.IndexFunc(p.sealed, func(f sealedFile) bool { return f.segment == s })
@@ -320,7 +318,7 @@ func (l *Log) endRound(r round) (sealed, again bool) {
 	}
 	l.advance(r.target)
 	l.wakeFlushers(nil)
-	return sealed, false
+	return sealed
 }
 
 // advance moves the recovery point, and in fsync mode the durable offset.

@@ -38,6 +38,10 @@ type Log struct {
 
 	firstAppend atomic.Int64 // wall clock in ms of the active segment's first append, 0 while it is empty
 
+	// round is held for one round of commits, and while the past is cut, so that
+	// no round writes of what is gone. Taken after admin, before mu.
+	round sync.Mutex
+
 	epochFile sync.Mutex // held while the epoch checkpoint is written; taken before mu
 
 	// admin serialises what removes or cuts segments. Taken before mu.
@@ -49,7 +53,6 @@ type Log struct {
 	epochs     epochCache
 	tail       tail
 	pending    pending
-	generation uint64 // counts truncations
 	truncating bool
 	offline    error
 	closed     bool
@@ -332,8 +335,7 @@ func (l *Log) settle() error {
 	if err != nil {
 		return err
 	}
-	for l.commit() {
-	}
+	l.commit()
 	if l.LEO() != l.RecoveryPoint() {
 		return fmt.Errorf("recovery point %d has not reached the log end %d", l.RecoveryPoint(), l.LEO())
 	}
@@ -360,10 +362,7 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.mu.Unlock()
-	err := l.Flush(context.Background()) // rounds of the committer and those of settle must not meet
-	if err == nil {
-		err = l.dir.fatal(l.settle())
-	}
+	err := l.dir.fatal(l.settle())
 	l.leave()
 	l.shut()
 	return err
@@ -408,10 +407,9 @@ func (l *Log) shut() {
 func (l *Log) Delete() error {
 	l.admin.Lock()
 	defer l.admin.Unlock()
-	l.mu.Lock()
-	l.generation++
+	l.round.Lock()
+	defer l.round.Unlock()
 	exists := l.exists()
-	l.mu.Unlock()
 	l.shut()
 	l.dir.mu.Lock()
 	delete(l.dir.logs, l.name)
@@ -447,8 +445,8 @@ func (l *Log) sweep(now time.Time) (rolled, again bool, err error) {
 	if cfg.ProducerExpiry > 0 {
 		l.producers.Expire(protocol.Timestamp(now.UnixMilli()), cfg.ProducerExpiry.Milliseconds())
 	}
-	if first := l.firstAppend.Load(); cfg.SegmentAge > 0 && first > 0 && now.UnixMilli()-first >= cfg.SegmentAge.Milliseconds() {
-		if err := l.roll(l.LEO()); err != nil {
+	if first := l.firstAppend.Load(); !l.pending.created && cfg.SegmentAge > 0 && first > 0 && now.UnixMilli()-first >= cfg.SegmentAge.Milliseconds() {
+		if err := l.roll(); err != nil {
 			return false, false, err
 		}
 		rolled = true
@@ -462,10 +460,11 @@ func (l *Log) sweep(now time.Time) (rolled, again bool, err error) {
 
 // Roll seals the active segment now, unless it is empty.
 func (l *Log) Roll() error {
-	l.mu.Lock()
-	err := l.usable()
-	if err == nil && l.exists() && l.active().filled.Load().size > 0 {
-		err = l.roll(l.LEO())
+	l.admin.Lock()
+	defer l.admin.Unlock()
+	err := l.lockCreated()
+	if err == nil && l.exists() {
+		err = l.roll()
 	}
 	l.mu.Unlock()
 	if err != nil {
@@ -473,4 +472,21 @@ func (l *Log) Roll() error {
 	}
 	l.dir.committer.dirty(l)
 	return nil
+}
+
+// lockCreated locks mu once the first segment's name is durable. No segment
+// follows it before: else a crash might leave only the later one, and nobody could
+// tell that the log does not begin there. mu is locked in any case.
+func (l *Log) lockCreated() error {
+	for {
+		l.mu.Lock()
+		if err := l.usable(); err != nil || !l.pending.created {
+			return err
+		}
+		l.mu.Unlock()
+		if err := l.Flush(context.Background()); err != nil {
+			l.mu.Lock()
+			return err
+		}
+	}
 }

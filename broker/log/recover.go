@@ -215,7 +215,9 @@ func (r *recovering) readEpochs() (epochs []protocol.EpochStart, ok bool, err er
 // openScanning opens a log after an unclean stop. On return all that was kept is durable.
 func (r *recovering) openScanning() error {
 	l := r.l
-	r.first = max(0, find(r.found.segments, r.point))
+	// A segment that ends at the recovery point may have been sealed after it was
+	// synced, so that its indexes were not.
+	r.first = max(0, find(r.found.segments, r.point-1))
 	for _, s := range r.found.segments[:r.first] {
 		if r.adopt(s) {
 			continue

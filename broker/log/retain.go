@@ -15,8 +15,7 @@ import (
 func (l *Log) SetStart(o protocol.Offset) error {
 	l.admin.Lock()
 	defer l.admin.Unlock()
-	l.mu.Lock()
-	err := l.usable()
+	err := l.lockCreated()
 	if o > l.LEO() && err == nil {
 		err = fmt.Errorf("%w: log start %d above the log end %d", ErrOffsetOutOfRange, o, l.LEO())
 	}
@@ -29,8 +28,8 @@ func (l *Log) SetStart(o protocol.Offset) error {
 		l.changed = true
 	}
 	l.epochs.cutStart(o)
-	if l.exists() && o == l.LEO() && l.active().filled.Load().size > 0 {
-		err = l.roll(l.LEO())
+	if l.exists() && o == l.LEO() {
+		err = l.roll()
 	}
 	n := 0
 	for list := l.list(); n+1 < len(list) && list[n+1].base <= o; {

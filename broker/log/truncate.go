@@ -22,7 +22,11 @@ func (l *Log) Truncate(to protocol.Offset) error {
 	if to < l.Start() {
 		return fmt.Errorf("truncate %s: %w: %d is below the log start %d", l.name, ErrOffsetOutOfRange, to, l.Start())
 	}
-	return l.cut(to, func() error { return l.truncate(to) })
+	last, end, err := l.endBefore(to)
+	if err != nil {
+		return fmt.Errorf("truncate %s: %w", l.name, err)
+	}
+	return l.cut(end.next, func() error { return l.truncate(last, end) })
 }
 
 // TruncateFully empties the log; it begins anew as init says. That the old
@@ -36,10 +40,11 @@ func (l *Log) TruncateFully(init Init) error {
 // cut runs what changes the log's past. Before it, the recovery point is
 // lowered durably: after a crash nothing above it counts as synced.
 func (l *Log) cut(to protocol.Offset, do func() error) error {
+	l.round.Lock()
+	defer l.round.Unlock()
 	l.mu.Lock()
 	err := l.usable()
 	if err == nil {
-		l.generation++
 		l.truncating, l.changed = true, true
 		l.synced.Store(min(l.synced.Load(), int64(to)))
 		l.durable.Store(min(l.durable.Load(), int64(to)))
@@ -59,29 +64,32 @@ func (l *Log) cut(to protocol.Offset, do func() error) error {
 	}
 	l.mu.Unlock()
 	if err == nil {
-		l.dir.committer.dirty(l) // for what a round under way did not take note of
+		l.dir.committer.dirty(l)
 	}
 	return err
 }
 
-// truncate needs admin and truncating.
-func (l *Log) truncate(to protocol.Offset) error {
+// endBefore finds the segment (its index in the list) and the place in it where
+// the last batch ends that lies wholly below to.
+func (l *Log) endBefore(to protocol.Offset) (i int, end *extent, err error) {
 	list := l.list()
-	i := find(list, to)
-	keep, last := list[:i+1], list[i]
-	end := &extent{next: last.base}
-	err := last.steps(0, last.filled.Load().size, func(h record.Batch, pos, total int64) (bool, error) {
+	i = find(list, to)
+	end = &extent{next: list[i].base}
+	err = list[i].steps(0, list[i].filled.Load().size, func(h record.Batch, pos, total int64) (bool, error) {
 		if h.NextOffset() > to {
 			return false, nil
 		}
 		end = &extent{size: pos + total, next: h.NextOffset()}
 		return true, nil
 	})
-	if err != nil {
-		return err
-	}
+	return i, end, err
+}
+
+// truncate needs admin and truncating.
+func (l *Log) truncate(i int, end *extent) error {
+	list := l.list()
+	keep, last, gone := list[:i+1], list[i], list[i+1:]
 	l.mu.Lock()
-	gone := list[i+1:]
 	l.dropSealed(func(s *segment) bool { return s == last || slices.Contains(gone, s) })
 	l.unpinFile(&l.pending.pinned)
 	l.pending.written = l.RecoveryPoint() < end.next // the next commit says that it is durable
