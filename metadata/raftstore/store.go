@@ -74,6 +74,9 @@ type Store struct {
 // Open opens the store in a directory, which is made if missing. A second
 // process gets ErrInUse.
 func Open(config Config) (*Store, error) {
+	if err := removeLeftovers(config.Dir); err != nil {
+		return nil, err
+	}
 	opts := badger.DefaultOptions(config.Dir).
 		WithSyncWrites(true).
 		WithMemTableSize(memtableBytes).

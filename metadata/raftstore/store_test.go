@@ -248,6 +248,31 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	}
 }
 
+// A kill may hit badger when it has made a log file and not yet given it its
+// size, or has cut it and not yet removed it; it then refused to open.
+func TestEmptyFilesOfAKilledProcessDoNotMatter(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := s.StoreLogs(entries(1, 10, 10)); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	for _, name := range []string{"00001.mem", "00007.mem", "000009.vlog"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = open(t, dir)
+	check(t, s, 1, 10, 10)
+	if err := s.StoreLogs(entries(11, 12, 10)); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	s = open(t, dir)
+	defer closeStore(t, s)
+	check(t, s, 1, 12, 10)
+}
+
 func TestFailedWritePoisonsTheStore(t *testing.T) {
 	var failures []error
 	s, err := raftstore.Open(raftstore.Config{
