@@ -71,11 +71,20 @@ func newBucket(tb testing.TB, url object.URL, store object.Store, env []string) 
 	return &Bucket{URL: url.String(), Env: env, Store: store, tb: tb, parsed: url}
 }
 
+// EachStore yields the kinds of store, by name, with what makes a bucket of one:
+//
+//	for name, open := range harness.EachStore {
+//		t.Run(name, func(t *testing.T) { bucket := open(t)
+func EachStore(yield func(name string, open func(testing.TB) *Bucket) bool) {
+	_ = yield("dir", DirBucket) && yield("MinIO", MinIOBucket)
+}
+
 // OnEachStore runs test on a folder and on MinIO.
 func OnEachStore(t *testing.T, test func(t *testing.T, bucket *Bucket)) {
 	t.Helper()
-	t.Run("dir", func(t *testing.T) { test(t, DirBucket(t)) })
-	t.Run("MinIO", func(t *testing.T) { test(t, MinIOBucket(t)) })
+	for name, open := range EachStore {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
 }
 
 // Through is the URL of a MinIO bucket by way of a proxy.

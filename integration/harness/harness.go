@@ -56,36 +56,40 @@ func (s *shared) close() error {
 // Binary is the path of the strata binary, built at the first call.
 func Binary(tb testing.TB) string {
 	tb.Helper()
-	path, err := common.binary(tb.Context())
+	begun := time.Now()
+	path, built, err := common.binary(tb.Context())
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if built {
+		tb.Logf("built strata in %s", time.Since(begun).Round(time.Millisecond))
 	}
 	return path
 }
 
-func (s *shared) binary(ctx context.Context) (string, error) {
+func (s *shared) binary(ctx context.Context) (path string, built bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.folder != "" {
-		return filepath.Join(s.folder, "strata"), nil
+		return filepath.Join(s.folder, "strata"), false, nil
 	}
 	root, err := moduleRoot()
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	folder, err := os.MkdirTemp("", "strata-binary-")
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	path := filepath.Join(folder, "strata")
+	path = filepath.Join(folder, "strata")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", path, "./cmd/strata")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("build strata: %w\n%s", err, out), os.RemoveAll(folder))
+		return "", false, errors.Join(fmt.Errorf("build strata: %w\n%s", err, out), os.RemoveAll(folder))
 	}
 	s.folder = folder
-	return path, nil
+	return path, true, nil
 }
 
 // moduleRoot is the folder of go.mod at or above the working folder.
@@ -116,11 +120,19 @@ func MinIO(tb testing.TB) *minio.Server {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		tb.Logf("MinIO as a %s at %s", server.Kind, server.Endpoint)
 		common.server = server
+		// It says that it is ready a moment before it takes buckets.
+		Eventually(tb, serverLimit, "MinIO takes buckets", func() error {
+			_, err := server.NewBucket(tb.Context())
+			return err
+		})
+		tb.Logf("MinIO as a %s at %s", server.Kind, server.Endpoint)
 	}
 	return common.server
 }
+
+// serverLimit is how long a server that answers may take to serve.
+const serverLimit = 20 * time.Second
 
 // pollInterval is how often a condition is looked at.
 const pollInterval = 10 * time.Millisecond
