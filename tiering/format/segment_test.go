@@ -189,7 +189,7 @@ func readWhole(object []byte, e format.Entry) error {
 }
 
 func TestEveryFlippedByteIsFound(t *testing.T) {
-	_, e, object, _ := testSegment(t, 5, 10, 40, 300)
+	_, e, object, _ := testSegment(t, 5, 10, 20, 250)
 	if err := readWhole(object, e); err != nil {
 		t.Fatal(err)
 	}
