@@ -92,8 +92,11 @@ func (b *Broker) bind(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	buffers := server.Buffers{
+		Send: int(b.cfg.Static.Int("socket.send.buffer.bytes")), Receive: int(b.cfg.Static.Int("socket.receive.buffer.bytes")),
+	}
 	for _, l := range clients {
-		bound, err := server.Listen(ctx, l.Name, l.Addr())
+		bound, err := server.Listen(ctx, l.Name, l.Addr(), buffers)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/stratabroker/strata/protocol"
 )
@@ -20,9 +23,27 @@ type Listener struct {
 	Principal Principal
 }
 
+// Buffers are the sizes of a socket's buffers in bytes; zero or less leaves one
+// to the operating system.
+type Buffers struct{ Send, Receive int }
+
+// set is the Control of a net.ListenConfig: accepted sockets inherit the sizes.
+func (b Buffers) set(_, _ string, c syscall.RawConn) error {
+	var err error
+	ctlErr := c.Control(func(fd uintptr) {
+		if b.Send > 0 {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, b.Send)
+		}
+		if b.Receive > 0 {
+			err = errors.Join(err, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, b.Receive))
+		}
+	})
+	return errors.Join(ctlErr, err)
+}
+
 // Listen opens a TCP listener whose connections are anonymous.
-func Listen(ctx context.Context, name, address string) (Listener, error) {
-	var lc net.ListenConfig
+func Listen(ctx context.Context, name, address string, buffers Buffers) (Listener, error) {
+	lc := net.ListenConfig{Control: buffers.set}
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return Listener{}, fmt.Errorf("listener %s: %w", name, err)

@@ -59,7 +59,7 @@ type started struct {
 // start runs a server on loopback TCP.
 func start(t *testing.T, cfg server.Config) *started {
 	t.Helper()
-	l, err := server.Listen(t.Context(), "PLAINTEXT", "127.0.0.1:0")
+	l, err := server.Listen(t.Context(), "PLAINTEXT", "127.0.0.1:0", server.Buffers{})
 	if err != nil {
 		t.Fatal(err)
 	}

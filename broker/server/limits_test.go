@@ -91,7 +91,7 @@ func TestUnsupportedApiVersionsIsAnsweredAndTheConnectionGoesOn(t *testing.T) {
 }
 
 func TestFramesBeforeAuthenticationAreSmall(t *testing.T) {
-	l, err := server.Listen(t.Context(), "SASL", "127.0.0.1:0")
+	l, err := server.Listen(t.Context(), "SASL", "127.0.0.1:0", server.Buffers{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -449,7 +449,7 @@ func TestConfigIsChecked(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if _, err := server.Listen(t.Context(), "X", "not an address"); err == nil {
+	if _, err := server.Listen(t.Context(), "X", "not an address", server.Buffers{}); err == nil {
 		t.Error("listens on nonsense")
 	}
 }
