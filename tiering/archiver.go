@@ -24,7 +24,7 @@ type ArchiverConfig struct {
 	RetryBackoffMax time.Duration // default 30 s
 	TurnBytes       int64         // of segments that go into one manifest commit, unless the first alone is larger; default 64 MiB
 	Fanout          int           // of manifest pages; 0: the format's
-	Rand            func() uint64 // of object names and jitter; default math/rand/v2
+	Rand            func() uint64 // of object names and jitter, for many goroutines; default math/rand/v2
 	Logger          *slog.Logger  // default: discards
 }
 

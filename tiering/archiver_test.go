@@ -122,7 +122,8 @@ func TestUnknownOutcomeIsAskedOfTheImage(t *testing.T) {
 	}{
 		"applied": {lostAnswer, []string{"put segment [0, 10)", "put manifest 1", "commit manifest 1 over 0, [0, 10)"}},
 		"not applied": {lostProposal, []string{
-			"put segment [0, 10)", "put manifest 1", "put segment [0, 10)", "put manifest 1", "commit manifest 1 over 0, [0, 10)"}},
+			"put segment [0, 10)", "put manifest 1", "put segment [0, 10)", "put manifest 1", "commit manifest 1 over 0, [0, 10)",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -363,8 +364,10 @@ func TestRetentionBySizeCountsBothTiersAndCompactedTopicsStay(t *testing.T) {
 		a := w.archiver()
 		w.start(a.Run)
 		time.Sleep(time.Second)
+		w.hot.mu.Lock()
 		one := w.hot.logs[w.key(0)].segments[0].r.Bytes
 		w.hot.logs[w.key(0)].led.LocalBytes = one / 2 // an active segment
+		w.hot.mu.Unlock()
 		w.setPolicy(w.key(0), plan.Policy{RetentionMs: -1, RetentionBytes: 3 * one})
 		w.setPolicy(w.key(1), plan.Policy{RetentionMs: 0, RetentionBytes: 0, Compact: true})
 		time.Sleep(2 * time.Minute)

@@ -37,7 +37,7 @@ func (f *fill) fromEntry(ctx context.Context, src *source) error {
 			pos += h.size
 			continue
 		}
-		if len(f.out)+int(h.size) > f.limit && !(f.minOne && len(f.out) == 0) {
+		if fits := len(f.out)+int(h.size) <= f.limit; !fits && (len(f.out) > 0 || !f.minOne) {
 			f.full = true
 			return nil
 		}

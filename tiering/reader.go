@@ -29,7 +29,7 @@ type ReaderConfig struct {
 	ReadAheadBytes  int64         // loaded ahead of a sequential reader; default 4 MiB, negative for none
 	Deadline        time.Duration // of one GET; default 30 s
 	DecodeBytes     int           // what one batch may take when its timestamps are read; default 64 MiB
-	Rand            func() uint64 // jitter; default math/rand/v2
+	Rand            func() uint64 // jitter, for many goroutines; default math/rand/v2
 	Logger          *slog.Logger  // default: discards
 }
 
@@ -235,14 +235,15 @@ func (v view) open(ctx context.Context, e format.Entry) (*source, error) {
 // read fills one answer.
 func (v view) read(ctx context.Context, from protocol.Offset, maxBytes int, minOne bool) (Fetched, error) {
 	f := fill{from: from, limit: maxBytes, minOne: minOne, next: from}
-	for f.next < v.row.Manifest.TieredEnd && !f.full {
-		err := v.readEntry(ctx, &f)
-		if err != nil && len(f.out) == 0 {
-			return Fetched{}, err
-		}
-		if err != nil {
-			break // the next read meets it first, and then it is an error
-		}
+	var err error
+	for err == nil && f.next < v.row.Manifest.TieredEnd && !f.full {
+		err = v.readEntry(ctx, &f)
+	}
+	if len(f.out) > 0 {
+		err = nil // the next read meets it first, and then it is an error
+	}
+	if err != nil {
+		return Fetched{}, err
 	}
 	return Fetched{Batches: f.out, Aborted: f.overlapping(), Next: f.next}, nil
 }

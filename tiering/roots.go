@@ -22,7 +22,7 @@ type RootWriterConfig struct {
 	Debounce time.Duration // from a change to its root, and between two roots; default 1 s
 	Deadline time.Duration // of one PUT; default 30 s
 	Active   func() bool   // whether this broker is the one that writes roots (the controller); nil: always
-	Rand     func() uint64 // of object names and jitter; default math/rand/v2
+	Rand     func() uint64 // of object names and jitter, for many goroutines; default math/rand/v2
 	Logger   *slog.Logger  // default: discards
 }
 

@@ -2,6 +2,7 @@ package tiering_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,13 +181,13 @@ func TestLateRootIsRefused(t *testing.T) {
 func TestInactiveRootWriterWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
-		active := false
-		r := tiering.NewRootWriter(tiering.RootWriterConfig{Store: w.store, Metadata: w.log, Active: func() bool { return active }})
+		var active atomic.Bool
+		r := tiering.NewRootWriter(tiering.RootWriterConfig{Store: w.store, Metadata: w.log, Active: active.Load})
 		r.Changed(metadata.Delta{Bucket: true}, w.log.Image())
 		w.start(func(ctx context.Context) { r.Run(ctx) })
 		time.Sleep(time.Minute)
 		wantLines(t, w.store.take())
-		active = true
+		active.Store(true)
 		time.Sleep(2 * time.Second)
 		wantLines(t, w.store.take(), "put root 1", "retain root 1")
 	})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -90,7 +89,7 @@ func (s *sim) step() {
 	case n < 79:
 		s.judgeProposals()
 	case n < 82:
-		s.world.log.applyLate()
+		s.log.applyLate()
 	case n < 86:
 		s.moveLogStart()
 	case n < 89:
@@ -111,7 +110,7 @@ func (s *sim) step() {
 // any picks a partition.
 func (s *sim) any() protocol.PartitionKey {
 	id := s.topics[s.rnd.IntN(len(s.topics))]
-	topic, _ := s.world.log.Image().TopicByID(id)
+	topic, _ := s.log.Image().TopicByID(id)
 	return protocol.PartitionKey{Topic: id, Partition: int32(s.rnd.IntN(int(topic.Partitions)))}
 }
 
@@ -155,16 +154,17 @@ func (s *sim) restartArchiver() {
 
 // failover starts the broker anew with higher leader epochs, while the old archiver goes on in the old ones.
 func (s *sim) failover() {
-	old := &fakeHot{logs: maps.Clone(s.hot.logs)}
 	s.zombies = append(s.zombies, s.archiver)
 	next := &fakeHot{logs: map[protocol.PartitionKey]*hotLog{}}
 	s.births++
 	s.register(s.births, true)
-	for k, l := range old.logs {
+	s.hot.mu.Lock()
+	for k, l := range s.hot.logs {
 		c := *l
 		c.led.Epoch = s.row(k).LeaderEpoch
 		next.logs[k] = &c
 	}
+	s.hot.mu.Unlock()
 	s.hot = next
 	s.archiver = s.start(s.world.archiver().Run)
 }
@@ -172,9 +172,9 @@ func (s *sim) failover() {
 func (s *sim) judgeProposals() {
 	left, seed := s.rnd.IntN(4), s.rnd.Uint64()
 	rnd := rand.New(rand.NewPCG(seed, 4))
-	s.world.log.mu.Lock()
-	defer s.world.log.mu.Unlock()
-	s.world.log.judge = func(c *metadata.Command) verdict {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	s.log.judge = func(c *metadata.Command) verdict {
 		if c.GetCommitManifest() == nil && c.GetRetainRoot() == nil && c.GetSetSweepFloor() == nil && c.GetAdvanceLogStarts() == nil {
 			return applied
 		}
@@ -190,9 +190,9 @@ func (s *sim) moveLogStart() {
 	s.hot.mu.Lock()
 	hw := s.hot.logs[k].led.HW
 	s.hot.mu.Unlock()
-	s.world.log.mu.Lock()
-	s.world.log.judge = nil
-	s.world.log.mu.Unlock()
+	s.log.mu.Lock()
+	s.log.judge = nil
+	s.log.mu.Unlock()
 	if start := s.row(k).LogStart; hw > start {
 		s.advance(k, start+protocol.Offset(s.rnd.IntN(int(hw-start))/2))
 	}
@@ -212,7 +212,7 @@ func (s *sim) check() {
 			s.t.Fatalf("%s is reached and not there", key)
 		}
 	}
-	for row := range s.world.log.Image().AllPartitions() {
+	for row := range s.log.Image().AllPartitions() {
 		if row.LogStart < s.starts[row.Key] || row.Manifest.TieredEnd < s.ends[row.Key] {
 			s.t.Fatalf("%s went back: %+v", row.Key, row)
 		}
@@ -241,18 +241,18 @@ func (s *sim) heal() {
 	for _, g := range s.gates {
 		g.Release()
 	}
-	s.world.log.mu.Lock()
-	s.world.log.judge = nil
-	s.world.log.mu.Unlock()
+	s.log.mu.Lock()
+	s.log.judge = nil
+	s.log.mu.Unlock()
 	for _, stop := range s.zombies {
 		stop()
 	}
 	time.Sleep(2 * time.Minute) // longest backoff, next look
-	s.world.log.applyLate()
+	s.log.applyLate()
 	time.Sleep(2*testGrace + 2*testInterval + 5*time.Second)
 	s.check()
 	s.checkBucket()
-	for row := range s.world.log.Image().AllPartitions() {
+	for row := range s.log.Image().AllPartitions() {
 		if l := s.hot.logs[row.Key]; row.Manifest.TieredEnd != l.led.HW {
 			s.t.Errorf("%s is tiered up to %d, sealed is %d", row.Key, row.Manifest.TieredEnd, l.led.HW)
 		}

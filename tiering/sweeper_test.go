@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -317,15 +318,15 @@ func TestSweeperSurvivesOutagesAndUnknownOutcomes(t *testing.T) {
 func TestInactiveSweeperDoesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
-		active := false
-		s := tiering.NewSweeper(tiering.SweeperConfig{Store: w.store, Metadata: w.log, Grace: testGrace, Interval: testInterval, Active: func() bool { return active }})
+		var active atomic.Bool
+		s := tiering.NewSweeper(tiering.SweeperConfig{Store: w.store, Metadata: w.log, Grace: testGrace, Interval: testInterval, Active: active.Load})
 		orphan := w.put(format.SegmentKey(w.key(0), 10, 20, 0, w.attempt(), 5))
 		w.start(s.Run)
 		time.Sleep(10 * testGrace)
 		if lines := w.store.take(); len(lines) > 0 || s.Stats().Rounds > 0 {
 			t.Errorf("%q, %+v", lines, s.Stats())
 		}
-		active = true
+		active.Store(true)
 		time.Sleep(2*testGrace + 2*testInterval)
 		if w.has(orphan) {
 			t.Error("not swept")

@@ -3,13 +3,11 @@ package tiering_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,224 +17,10 @@ import (
 	"github.com/stratabroker/strata/protocol/record"
 	"github.com/stratabroker/strata/tiering"
 	"github.com/stratabroker/strata/tiering/format"
-	"github.com/stratabroker/strata/tiering/object"
 	"github.com/stratabroker/strata/tiering/object/mem"
 	"github.com/stratabroker/strata/tiering/object/objecttest"
 	"github.com/stratabroker/strata/tiering/plan"
 )
-
-// errOutcome is a proposal of unknown outcome.
-var errOutcome = errors.New("no answer from the metadata leader")
-
-// fakeLog is the metadata log: Apply behind a lock.
-type fakeLog struct {
-	mu     sync.Mutex
-	img    *metadata.Image
-	subs   []func(metadata.Delta, *metadata.Image)
-	judge  func(c *metadata.Command) verdict // what happens to the next commands; nil: they are applied
-	late   []*metadata.Command               // proposals that were lost and may still be applied
-	traced func(string)
-}
-
-type verdict uint8
-
-const (
-	applied      verdict = iota
-	lostAnswer           // applied, but the proposer does not learn it
-	lostProposal         // not applied, and the proposer does not learn it
-	heldProposal         // not applied before applyLate
-)
-
-func (l *fakeLog) Image() *metadata.Image {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.img
-}
-
-func (l *fakeLog) Propose(ctx context.Context, c *metadata.Command) (metadata.Result, error) {
-	if err := ctx.Err(); err != nil {
-		return metadata.Result{}, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v := applied
-	if l.judge != nil {
-		v = l.judge(c)
-	}
-	switch v {
-	case lostProposal:
-		return metadata.Result{}, errOutcome
-	case heldProposal:
-		l.late = append(l.late, c)
-		return metadata.Result{}, errOutcome
-	case applied, lostAnswer:
-	}
-	result, err := l.apply(c)
-	if v == lostAnswer {
-		return metadata.Result{}, errOutcome
-	}
-	return result, err
-}
-
-func (l *fakeLog) apply(c *metadata.Command) (metadata.Result, error) {
-	img, delta, result, err := metadata.Apply(l.img, c, l.img.Index()+1)
-	l.img = img
-	if l.traced != nil {
-		l.traced(describe(c, err))
-	}
-	for _, s := range l.subs {
-		s(delta, img)
-	}
-	return result, err
-}
-
-// applyLate applies what was held.
-func (l *fakeLog) applyLate() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range l.late {
-		_, _ = l.apply(c) // most are refused by now, which is the point
-	}
-	l.late = nil
-}
-
-// tickIndex moves the index on, as any other command does.
-func (l *fakeLog) tickIndex() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, _ = l.apply(&metadata.Command{Kind: &metadatapb.Command_ReleaseRoots{ReleaseRoots: &metadatapb.ReleaseRoots{}}})
-}
-
-func (l *fakeLog) subscribe(f func(metadata.Delta, *metadata.Image)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.subs = append(l.subs, f)
-}
-
-func describe(c *metadata.Command, err error) string {
-	out := ""
-	switch k := c.GetKind().(type) {
-	case *metadatapb.Command_CommitManifest:
-		m := k.CommitManifest
-		out = fmt.Sprintf("commit manifest %d over %d, [%d, %d)", m.GetVersion(), m.GetParentVersion(), m.GetFrom(), m.GetTieredEnd())
-	case *metadatapb.Command_AdvanceLogStarts:
-		out = "advance log starts"
-		for _, r := range k.AdvanceLogStarts.GetRows() {
-			out += fmt.Sprintf(" %d:%d", r.GetPartition(), r.GetOffset())
-		}
-	case *metadatapb.Command_SetSweepFloor:
-		out = "set sweep floor"
-	case *metadatapb.Command_RetainRoot:
-		out = fmt.Sprintf("retain root %d", k.RetainRoot.GetSeq())
-	case *metadatapb.Command_ReleaseRoots:
-		out = fmt.Sprintf("release roots %v", k.ReleaseRoots.GetSeqs())
-	case *metadatapb.Command_BindBucket:
-		out = "bind bucket"
-	default:
-		out = fmt.Sprintf("%T", k)
-	}
-	if err != nil {
-		out += ": refused"
-	}
-	return out
-}
-
-// hotLog is one partition's hot tier: its segments, all sealed, and where it is committed.
-type hotLog struct {
-	led      tiering.Led
-	segments []hotSegment
-	leading  bool
-}
-
-type hotSegment struct {
-	r       tiering.SealedRange
-	batches []byte
-	epochs  []protocol.EpochStart
-	aborted []protocol.AbortedTxn
-}
-
-// fakeHot is the hot tier of one broker.
-type fakeHot struct {
-	mu   sync.Mutex
-	logs map[protocol.PartitionKey]*hotLog
-}
-
-func (h *fakeHot) Led() []tiering.Led {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var out []tiering.Led
-	for _, l := range h.logs {
-		if l.leading {
-			out = append(out, l.led)
-		}
-	}
-	slices.SortFunc(out, func(a, b tiering.Led) int { return int(a.Key.Partition - b.Key.Partition) })
-	return out
-}
-
-func (h *fakeHot) Leads(k protocol.PartitionKey) (tiering.Led, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	l, ok := h.logs[k]
-	if !ok || !l.leading {
-		return tiering.Led{}, false
-	}
-	return l.led, true
-}
-
-func (h *fakeHot) Sealed(k protocol.PartitionKey, from protocol.Offset) ([]tiering.SealedRange, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var out []tiering.SealedRange
-	for _, s := range h.logs[k].segments {
-		if r := s.cut(from).r; r.End > from && r.End <= h.logs[k].led.HW {
-			out = append(out, r)
-		}
-	}
-	return out, nil
-}
-
-// cut gives the part of the segment from the batch that holds from on.
-func (s hotSegment) cut(from protocol.Offset) hotSegment {
-	if from <= s.r.Base || from >= s.r.End {
-		return s
-	}
-	for rest := s.batches; len(rest) > 0; {
-		b, next, err := record.Split(rest)
-		if err != nil {
-			panic(err)
-		}
-		if b.NextOffset() > from {
-			s.batches = rest
-			s.r.Base, s.r.Bytes = from, int64(len(rest))
-			return s
-		}
-		rest = next
-	}
-	return s
-}
-
-func (h *fakeHot) OpenSealed(k protocol.PartitionKey, r tiering.SealedRange) (tiering.SealedSource, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, s := range h.logs[k].segments {
-		if c := s.cut(r.Base); c.r == r {
-			return &hotSource{Reader: bytes.NewReader(c.batches), s: c}, nil
-		}
-	}
-	return nil, fmt.Errorf("no sealed range %+v", r)
-}
-
-type hotSource struct {
-	*bytes.Reader
-	s hotSegment
-}
-
-func (s *hotSource) Range() tiering.SealedRange     { return s.s.r }
-func (s *hotSource) Epochs() []protocol.EpochStart  { return s.s.epochs }
-func (s *hotSource) Aborted() []protocol.AbortedTxn { return s.s.aborted }
-func (s *hotSource) Close() error                   { return nil }
-func (s *hotSource) Producers() []byte              { return fmt.Appendf(nil, "producers at %d", s.s.r.End) }
 
 // world is a cluster of one broker with everything in memory.
 type world struct {
@@ -306,6 +90,8 @@ func (w *world) createTopic(name string, partitions int) protocol.TopicID {
 		c.Partitions = append(c.Partitions, &metadatapb.PartitionAssignment{Replicas: []int32{1}, Directories: [][]byte{bytes.Repeat([]byte{7}, 16)}})
 	}
 	w.propose(&metadata.Command{Kind: &metadatapb.Command_CreateTopic{CreateTopic: c}})
+	w.hot.mu.Lock()
+	defer w.hot.mu.Unlock()
 	for p := range partitions {
 		k := protocol.PartitionKey{Topic: id, Partition: int32(p)}
 		w.hot.logs[k] = &hotLog{leading: true, led: tiering.Led{
@@ -362,8 +148,9 @@ func (w *world) setPolicy(k protocol.PartitionKey, p plan.Policy) {
 // source is a deterministic source of name bits, apart for each user.
 func (w *world) source() func() uint64 {
 	w.rand += 1 << 32
-	n := w.rand
-	return func() uint64 { n++; return n * 0x9e3779b97f4a7c15 }
+	var n atomic.Uint64
+	n.Store(w.rand)
+	return func() uint64 { return n.Add(1) * 0x9e3779b97f4a7c15 }
 }
 
 func (w *world) archiver() *tiering.Archiver {
@@ -538,110 +325,10 @@ func (w *world) checkReplay(r *tiering.Reader, k protocol.PartitionKey) {
 	}
 }
 
-// tracer writes down what changes the bucket, with names that say what and not when.
-type tracer struct {
-	object.Store
-	mu    sync.Mutex
-	lines []string
-	reads bool
-}
-
-func (s *tracer) trace(line string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lines = append(s.lines, line)
-}
-
-func (s *tracer) take() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	lines := s.lines
-	s.lines = nil
-	return lines
-}
-
-func title(key string) string {
-	n, err := format.ParseKey(key)
-	switch {
-	case err != nil:
-		return key
-	case n.Kind == format.SegmentObject:
-		return fmt.Sprintf("segment [%d, %d)", n.Base, n.End)
-	case n.Kind == format.ManifestObject:
-		return fmt.Sprintf("manifest %d", n.Version)
-	case n.Kind == format.RootObject:
-		return fmt.Sprintf("root %d", n.Seq)
-	}
-	return key
-}
-
-func (s *tracer) outcome(line string, err error) {
-	if err != nil {
-		line += ": failed"
-	}
-	s.trace(line)
-}
-
-func (s *tracer) Put(ctx context.Context, key string, body io.ReadSeeker, size int64) error {
-	err := s.Store.Put(ctx, key, body, size)
-	s.outcome("put "+title(key), err)
-	return err
-}
-
-func (s *tracer) PutIf(ctx context.Context, key string, body []byte, match string) (string, error) {
-	version, err := s.Store.PutIf(ctx, key, body, match)
-	s.outcome("put if "+title(key), err)
-	return version, err
-}
-
-func (s *tracer) Get(ctx context.Context, key string, offset, length int64) ([]byte, error) {
-	b, err := s.Store.Get(ctx, key, offset, length)
-	if s.reads {
-		s.outcome(fmt.Sprintf("get %s [%d, +%d)", title(key), offset, length), err)
-	}
-	return b, err
-}
-
-func (s *tracer) GetAll(ctx context.Context, key string, limit int64) ([]byte, string, error) {
-	b, version, err := s.Store.GetAll(ctx, key, limit)
-	if s.reads {
-		s.outcome("get "+title(key), err)
-	}
-	return b, version, err
-}
-
-func (s *tracer) List(ctx context.Context, prefix, after string) iter.Seq2[object.Info, error] {
-	if s.reads {
-		s.trace("list " + prefix)
-	}
-	return s.Store.List(ctx, prefix, after)
-}
-
-func (s *tracer) Delete(ctx context.Context, keys []string) error {
-	err := s.Store.Delete(ctx, keys)
-	line := "delete"
-	for _, k := range keys {
-		line += " " + title(k)
-	}
-	s.outcome(line, err)
-	return err
-}
-
 // rootWriter makes a root writer that follows the log.
 func (w *world) rootWriter() *tiering.RootWriter {
 	r := tiering.NewRootWriter(tiering.RootWriterConfig{Store: w.store, Metadata: w.log, Rand: w.source()})
 	w.log.subscribe(r.Changed)
 	r.Changed(metadata.Diff(metadata.EmptyImage(), w.log.Image()), w.log.Image())
 	return r
-}
-
-// unconditional is a store that takes conditions and ignores them.
-type unconditional struct{ *tracer }
-
-func (s unconditional) PutIf(ctx context.Context, key string, body []byte, _ string) (string, error) {
-	if err := s.Put(ctx, key, bytes.NewReader(body), int64(len(body))); err != nil {
-		return "", err
-	}
-	_, version, err := s.GetAll(ctx, key, 1<<20)
-	return version, err
 }
