@@ -32,6 +32,7 @@ path.style as parameters and credentials as the AWS SDK finds them (AWS_ACCESS_K
   strata bucket cat dir://$PWD/strata-data/bucket clicks/0
   strata bucket verify 's3://archive/prod?endpoint=http://127.0.0.1:9000&region=us-east-1'`,
 	}
+	parent(c)
 	c.AddCommand(bucketLsCommand(), bucketCatCommand(), bucketVerifyCommand())
 	return c
 }
@@ -65,38 +66,49 @@ func withBucket(ctx context.Context, text string, fn func(*recovery.Bucket) erro
 }
 
 func bucketLsCommand() *cobra.Command {
-	var segments bool
+	var segments, internal bool
 	c := &cobra.Command{
 		Use:   "ls URL [TOPIC]",
 		Short: "List what the bucket holds: one line a partition, or a segment object",
+		Long: `List what the bucket holds, one line a partition: tiered-end is the first offset that is not in
+the bucket yet. Of topics whose name begins with __ only if named, or with --internal.`,
 		Example: `  strata bucket ls dir://$PWD/strata-data/bucket
-  strata bucket ls s3://archive/prod clicks --segments`,
+  strata bucket ls s3://archive/prod clicks --segments
+  strata bucket ls s3://archive/prod --internal`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			topic := ""
 			if len(args) == 2 {
 				topic = args[1]
 			}
-			return withBucket(cmd.Context(), args[0], func(b *recovery.Bucket) error {
+			err := withBucket(cmd.Context(), args[0], func(b *recovery.Bucket) error {
+				shown := func(name string) bool { return internal || topic != "" || !strings.HasPrefix(name, "__") }
 				if segments {
-					return printAll(cmd.OutOrStdout(), b.Segments(cmd.Context(), topic))
+					return printAll(cmd.OutOrStdout(), b.Segments(cmd.Context(), topic), func(s recovery.SegmentInfo) bool { return shown(s.Topic) })
 				}
-				return printAll(cmd.OutOrStdout(), b.Partitions(cmd.Context(), topic))
+				return printAll(cmd.OutOrStdout(), b.Partitions(cmd.Context(), topic), func(p recovery.PartitionInfo) bool { return shown(p.Topic) })
 			})
+			if errors.Is(err, recovery.ErrNoRoot) { // the first one is a moment away
+				_, err = fmt.Fprintln(cmd.ErrOrStderr(), "nothing yet")
+			}
+			return err
 		},
 	}
 	c.Flags().BoolVar(&segments, "segments", false, "list every segment object")
+	c.Flags().BoolVar(&internal, "internal", false, "list internal topics too")
 	return c
 }
 
-// printAll prints one line for each, up to the error that ends them.
-func printAll[T fmt.Stringer](out io.Writer, all iter.Seq2[T, error]) error {
+// printAll prints one line for each that is shown, up to the error that ends them.
+func printAll[T fmt.Stringer](out io.Writer, all iter.Seq2[T, error], shown func(T) bool) error {
 	w := bufio.NewWriter(out)
 	for item, err := range all {
 		if err != nil {
 			return errors.Join(w.Flush(), err)
 		}
-		_, _ = fmt.Fprintln(w, item.String()) // a bufio.Writer keeps its error for Flush
+		if shown(item) {
+			_, _ = fmt.Fprintln(w, item.String()) // a bufio.Writer keeps its error for Flush
+		}
 	}
 	return w.Flush()
 }
@@ -134,8 +146,8 @@ func bucketCatCommand() *cobra.Command {
 	}
 	c.Flags().Int64Var(&from, "from", 0, "first `OFFSET`")
 	c.Flags().Int64Var(&count, "max", 0, "exit after `N` records")
-	c.Flags().StringVar(&layout, "format", `%v\n`, "how to print a record")
-	noDefaults(c, "max")
+	c.Flags().StringVar(&layout, "format", `%v\n`, "how to print a record (default `%v\\n`)")
+	noDefaults(c, "format")
 	return c
 }
 

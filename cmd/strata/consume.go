@@ -51,8 +51,8 @@ In --format, %k %v %t %p %o %d stand for key, value, topic, partition, offset an
 	cmd.Flags().Int32Var(&c.partition, "partition", -1, "read partition `N` only")
 	cmd.Flags().Int64Var(&c.max, "max", 0, "exit after `N` records")
 	cmd.Flags().BoolVar(&c.untilEnd, "until-end", false, "exit after the last record there was at the start")
-	cmd.Flags().StringVar(&c.format, "format", `%v\n`, "how to print a record")
-	noDefaults(cmd, "partition", "max")
+	cmd.Flags().StringVar(&c.format, "format", `%v\n`, "how to print a record (default `%v\\n`)")
+	noDefaults(cmd, "partition", "format")
 	return cmd
 }
 

@@ -95,6 +95,17 @@ bucket (a directory or anything that speaks S3), and any client reads both as on
 	return root
 }
 
+// parent makes a command that only holds others refuse what is none of them;
+// cobra would print the help and call it a success.
+func parent(c *cobra.Command) {
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usage("unknown command %q", args[0])
+		}
+		return cmd.Help()
+	}
+}
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",

@@ -20,6 +20,8 @@ const (
 	maxLine = 64 << 20
 	// flushGrace is how long unacknowledged records may take after ctrl-C.
 	flushGrace = 500 * time.Millisecond
+	// produceRetries make about a minute, by the client's backoff.
+	produceRetries = 25
 )
 
 var errInterrupted = errors.New("interrupted")
@@ -56,8 +58,8 @@ since 1970 or as in 2006-01-02T15:04:05Z; with --key-separator the key comes nex
 	c.Flags().StringVar(&p.keySeparator, "key-separator", "", "the key is what comes before the first `TEXT`")
 	c.Flags().StringVar(&p.timeSeparator, "timestamp-separator", "", "the line begins with a time that ends at the first `TEXT`")
 	c.Flags().StringVar(&p.nullValue, "null-value", "", "a value that is `TEXT` is sent as null, a tombstone")
-	c.Flags().StringVar(&p.acks, "acks", "all", "what to wait for: all, 1 or 0")
-	c.Flags().StringVar(&p.compression, "compression", "none", "none, gzip, snappy, lz4 or zstd")
+	c.Flags().StringVar(&p.acks, "acks", "all", "what to wait for, `all`, 1 or 0")
+	c.Flags().StringVar(&p.compression, "compression", "none", "`CODEC`: none, gzip, snappy, lz4 or zstd")
 	c.Flags().Int32Var(&p.partition, "partition", -1, "write to partition `N` (default: by key, else spread)")
 	c.Flags().StringArrayVar(&p.headers, "header", nil, "header of every record, `key=value`; may be given often")
 	noDefaults(c, "partition")
@@ -67,7 +69,9 @@ since 1970 or as in 2006-01-02T15:04:05Z; with --key-separator the key comes nex
 func (p *producer) options(topic string) ([]kgo.Opt, error) {
 	opts := []kgo.Opt{
 		kgo.DefaultProduceTopic(topic), kgo.AllowAutoTopicCreation(), kgo.ProducerBatchMaxBytes(1 << 20),
-		kgo.ProducerLinger(5 * time.Millisecond), kgo.RecordDeliveryTimeout(2 * time.Minute),
+		kgo.ProducerLinger(5 * time.Millisecond),
+		// Not RecordDeliveryTimeout, which counts from the record's own time.
+		kgo.RecordRetries(produceRetries),
 	}
 	switch p.acks {
 	case "all", "-1":

@@ -65,7 +65,7 @@ func listSettings(w io.Writer, scopes []settingScope, wanted []string) error {
 	found := map[string]bool{}
 	for _, scope := range scopes {
 		for _, s := range scope.settings {
-			if wanted != nil && !slices.Contains(wanted, s.Name) {
+			if len(wanted) > 0 && !slices.Contains(wanted, s.Name) {
 				continue
 			}
 			found[s.Name] = true

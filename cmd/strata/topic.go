@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"strings"
@@ -22,6 +23,7 @@ func topicCommand() *cobra.Command {
   strata topic delete clicks`,
 	}
 	cl.flags(c)
+	parent(c)
 	c.AddCommand(topicCreateCommand(&cl), topicListCommand(&cl), topicDescribeCommand(&cl), topicDeleteCommand(&cl))
 	return c
 }
@@ -75,10 +77,14 @@ func topicCreateCommand(cl *client) *cobra.Command {
 	return c
 }
 
-// noDefaults hides the -1 that stands for the broker's choice.
+// noDefaults keeps out of the help the default of a flag whose text tells it better.
 func noDefaults(c *cobra.Command, flags ...string) {
 	for _, name := range flags {
-		c.Flags().Lookup(name).DefValue = ""
+		flag := c.Flags().Lookup(name)
+		flag.DefValue = "0"
+		if flag.Value.Type() == "string" {
+			flag.DefValue = ""
+		}
 	}
 }
 
@@ -192,7 +198,7 @@ func describeTopic(ctx context.Context, adm *kadm.Client, w io.Writer, topic str
 		}
 		return fmt.Sprint(o.Offset)
 	}
-	if _, err := fmt.Fprintf(w, "%s  id %s\n", topic, detail.ID); err != nil {
+	if _, err := fmt.Fprintf(w, "%s  id %s\n", topic, base64.RawURLEncoding.EncodeToString(detail.ID[:])); err != nil {
 		return err
 	}
 	err = table(w, "PARTITION\tLEADER\tEPOCH\tREPLICAS\tISR\tSTART\tLOCAL\tTIERED\tEND", func(row func(format string, args ...any)) {

@@ -1,0 +1,7 @@
+package main
+
+// What the tests call in their own process.
+var (
+	Run         = run
+	RootCommand = rootCommand
+)
