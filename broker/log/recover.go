@@ -93,6 +93,13 @@ func (r *recovering) sort(entries []vfs.Entry) error {
 	l, f := r.l, &r.found
 	f.sizes = map[fileKey]int64{}
 	sealed := max(1, l.dir.cfg.Now().UnixMilli())
+	if slices.ContainsFunc(entries, func(e vfs.Entry) bool { return strings.HasSuffix(e.Name, deletedSuffix) }) {
+		// The process may have ended between the renaming and its sync: nothing else
+		// may go before the segment is gone for good.
+		if err := l.dir.fatal(syncDir(l.dir.cfg.FS, l.path)); err != nil {
+			return err
+		}
+	}
 	for _, e := range entries { // in the order of names, so bases ascend
 		base, suffix, ok := parseFileName(e.Name)
 		switch {

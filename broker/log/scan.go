@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"path"
-	"slices"
 
 	"github.com/stratabroker/strata/broker/vfs"
 	"github.com/stratabroker/strata/protocol"
@@ -236,17 +235,15 @@ func (r *recovering) mark(c *CorruptError) error {
 // durable before the next, so that a crash on the way leaves a place to go on.
 func (r *recovering) cut(bad *badPlace) error {
 	l := r.l
-	list := r.found.segments
-	keep := list[:bad.segment+1]
-	last := keep[bad.segment]
+	last := r.found.segments[bad.segment]
 	done := last.filled.Load()
-	for _, s := range slices.Backward(list[bad.segment+1:]) {
-		if err := l.remove(s); err != nil {
+	for n := len(r.found.segments) - 1; n > bad.segment; n-- {
+		left := r.found.segments[:n:n]
+		l.segments.Store(&left)
+		if err := l.remove(r.found.segments[n]); err != nil {
 			return err
 		}
 	}
-	kept := slices.Clone(keep)
-	l.segments.Store(&kept)
 	last.sealed.Store(0)
 	last.synced.Store(false)
 	last.filled.Store(&extent{size: bad.pos, next: done.next})
