@@ -161,7 +161,8 @@ func (b *Broker) openQuorum(ctx context.Context) error {
 // openReplicas registers this process, recovers the logs and follows the image.
 func (b *Broker) openReplicas(ctx context.Context) error {
 	b.admin = admin.New(admin.Config{
-		Self: b.self(), Static: b.cfg.Static, Metadata: b.node, Epoch: func() protocol.BrokerEpoch { return protocol.BrokerEpoch(b.epoch.Load()) },
+		Self: b.self(), Static: b.cfg.Static, Metadata: b.node, BelowReserve: b.dir.BelowReserve,
+		Epoch: func() protocol.BrokerEpoch { return protocol.BrokerEpoch(b.epoch.Load()) },
 	})
 	b.cold = noCold{}
 	if b.bucket != nil {

@@ -34,6 +34,16 @@ type Config struct {
 	Metadata Metadata
 	// Epoch is the broker's registration in force.
 	Epoch func() protocol.BrokerEpoch
+	// BelowReserve tells that the disk is nearly full: what grows the metadata is refused (DESIGN D7).
+	BelowReserve func() bool
+}
+
+// checkReserve refuses a change that would grow the metadata on a full disk.
+func (a *Admin) checkReserve() error {
+	if a.cfg.BelowReserve() {
+		return protocol.Errorf(kerr.KafkaStorageError, "the disk is full: strata.disk.reserve.bytes=%s is reached", a.cfg.Static.String("strata.disk.reserve.bytes"))
+	}
+	return nil
 }
 
 // Admin is safe for concurrent use.

@@ -70,6 +70,9 @@ func (a *Admin) AlterConfigs(ctx context.Context, r metadata.Resource, changes [
 	if validateOnly || len(cmd.Changes) == 0 {
 		return nil
 	}
+	if err := a.checkReserve(); err != nil {
+		return err
+	}
 	err = a.propose(ctx, &metadata.Command{Kind: &metadatapb.Command_AlterConfigs{AlterConfigs: cmd}})
 	return err
 }

@@ -14,6 +14,17 @@ import (
 	"github.com/stratabroker/strata/protocol"
 )
 
+// maxPartitions is how many partitions one request may make, as in Kafka.
+const maxPartitions = 10_000
+
+// checkCount refuses a request that would make too large a command.
+func checkCount(partitions int) error {
+	if partitions > maxPartitions {
+		return protocol.Errorf(kerr.PolicyViolation, "Unable to perform excessively large batch operation: %d partitions, at most %d at a time.", partitions, maxPartitions)
+	}
+	return nil
+}
+
 // OffsetsTopic is where groups keep their state.
 const OffsetsTopic = "__consumer_offsets"
 
@@ -37,7 +48,7 @@ type NewTopic struct {
 // topic with its replication factor once this broker serves it.
 func (a *Admin) CreateTopic(ctx context.Context, t NewTopic, validateOnly bool) (metadata.Topic, int16, error) {
 	img := a.Image()
-	if err := checkName(img, t.Name); err != nil {
+	if err := errors.Join(checkName(img, t.Name), a.checkReserve()); err != nil {
 		return metadata.Topic{}, 0, err
 	}
 	if err := a.cfg.Static.CheckTopicConfig(img, nil, t.Configs); err != nil {
@@ -88,6 +99,9 @@ func checkCollision(img *metadata.Image, name string) error {
 }
 
 func (a *Admin) place(img *metadata.Image, t NewTopic) ([]*metadatapb.PartitionAssignment, error) {
+	if err := checkCount(max(int(t.Partitions), len(t.Assignment))); err != nil {
+		return nil, err
+	}
 	if len(t.Assignment) > 0 {
 		if t.Partitions != -1 || t.Replication != -1 {
 			return nil, protocol.Errorf(kerr.InvalidRequest, "both a replica assignment and a partition count or replication factor were given")
@@ -191,8 +205,14 @@ func (a *Admin) AddPartitions(ctx context.Context, name string, count int32, man
 	case manual != nil && len(manual) != int(count-t.Partitions):
 		return protocol.Errorf(kerr.InvalidReplicaAssignment, "%d new partitions, but %d assignments", count-t.Partitions, len(manual))
 	}
+	if err := checkCount(int(count - t.Partitions)); err != nil {
+		return err
+	}
 	assignments, err := a.placeMore(img, t, count, manual)
 	if err != nil || validateOnly {
+		return err
+	}
+	if err := a.checkReserve(); err != nil {
 		return err
 	}
 	cmd := &metadatapb.AddPartitions{TopicId: t.ID[:], From: t.Partitions, Partitions: assignments}

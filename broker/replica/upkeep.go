@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,14 +82,16 @@ func (m *Manager) Sweep(ctx context.Context) {
 		}
 		m.upkeep(ctx, l, &starts)
 	}
-	if len(starts) == 0 {
-		return
-	}
-	cmd := &metadata.Command{Kind: &metadatapb.Command_AdvanceLogStarts{AdvanceLogStarts: &metadatapb.AdvanceLogStarts{Rows: starts}}}
-	if _, err := m.cfg.Propose(ctx, cmd); err != nil && ctx.Err() == nil {
-		m.cfg.Logger.Warn("cannot move log starts; the next sweep tries again", "error", err)
+	for rows := range slices.Chunk(starts, startsInCommand) {
+		cmd := &metadata.Command{Kind: &metadatapb.Command_AdvanceLogStarts{AdvanceLogStarts: &metadatapb.AdvanceLogStarts{Rows: rows}}}
+		if _, err := m.cfg.Propose(ctx, cmd); err != nil && ctx.Err() == nil {
+			m.cfg.Logger.Warn("cannot move log starts; the next sweep tries again", "error", err)
+		}
 	}
 }
+
+// startsInCommand keeps a command well below what the metadata log takes.
+const startsInCommand = 5000
 
 // upkeep brings one log in line with its row and its retention. With starts it
 // also looks at the clock: it rolls what is old and collects log starts to move.
