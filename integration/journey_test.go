@@ -166,9 +166,10 @@ func (j *journey) check(what string) {
 		j.t.Errorf("%s: the bucket served %d bytes of the replay, it holds %d", what, got, j.coldBytes)
 	}
 	j.lookUp()
+	j.nibble()
 	looked := time.Since(begun)
 	j.bucket.VerifyClean()
-	j.t.Logf("%s: ready in %s, replayed in %s, %d times looked up in %s, verified in %s", what,
+	j.t.Logf("%s: ready in %s, replayed in %s, %d times looked up and nibbled at in %s, verified in %s", what,
 		j.broker.ReadyIn, replayed, lookups, looked-replayed, time.Since(begun)-looked)
 }
 
