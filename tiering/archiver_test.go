@@ -1,9 +1,8 @@
 package tiering_test
 
 import (
-	"context"
-	"fmt"
-	"io"
+	"bytes"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -437,99 +436,32 @@ func TestCopyDisabledStillExpires(t *testing.T) {
 	})
 }
 
-// TestCrashAtEachStepOfAnUpload stops the archiver at each PUT and proposal,
-// starts another one on what is left, and lets the sweeper clean up.
-func TestCrashAtEachStepOfAnUpload(t *testing.T) {
-	steps := 0
-	for step := 0; ; step++ {
-		reached := false
-		for _, done := range []bool{false, true} { // the step has its effect, or not
-			synctest.Test(t, func(t *testing.T) { reached = crashUpload(t, step, done) || reached })
+// busyHot has a writer that seals one more segment whenever it is looked at.
+type busyHot struct {
+	*fakeHot
+	w    *world
+	left int
+}
+
+func (h *busyHot) Sealed(k protocol.PartitionKey, from protocol.Offset) ([]tiering.SealedRange, error) {
+	if h.left--; h.left >= 0 {
+		h.w.seal(k, 2, 100, 1000)
+	}
+	return h.fakeHot.Sealed(k, from)
+}
+
+func TestHighWatermarkThatMovesDuringATurnIsNoError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		var log bytes.Buffer
+		a := tiering.NewArchiver(tiering.ArchiverConfig{
+			Store: w.store, Metadata: w.log, Hot: &busyHot{fakeHot: w.hot, w: w, left: 5}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		w.start(a.Run)
+		time.Sleep(5 * time.Minute)
+		if end := w.row(w.key(0)).Manifest.TieredEnd; end != 10 || log.Len() > 0 {
+			t.Errorf("tiered end %d, log %s", end, log.String())
 		}
-		if !reached {
-			break
-		}
-		steps++
-	}
-	t.Logf("%d steps", steps)
-	if steps < 6 {
-		t.Errorf("only %d steps", steps)
-	}
-}
-
-// crashUpload crashes at one step; it reports whether that step was reached.
-func crashUpload(t *testing.T, step int, effect bool) bool {
-	t.Helper()
-	w := newWorld(t, 1)
-	k := w.key(0)
-	w.seal(k, 10, 100, 1000)
-	w.seal(k, 10, 100, 2000)
-	sweeper := w.sweeper()
-	ctx, crash := context.WithCancel(t.Context())
-	c := &crasher{Store: w.store, log: w.log, step: step, effect: effect, crash: crash}
-	a := tiering.NewArchiver(tiering.ArchiverConfig{Store: c, Metadata: c, Hot: w.hot, TurnBytes: 1, Fanout: 4, Rand: w.source()})
-	finished := make(chan struct{})
-	go func() { a.Run(ctx); close(finished) }()
-	time.Sleep(time.Minute)
-	crash()
-	<-finished
-	w.checkBucket()
-	w.start(w.archiver().Run)
-	w.start(sweeper.Run)
-	time.Sleep(2*testGrace + 2*testInterval)
-	w.checkBucket()
-	w.checkReplay(w.reader(), k)
-	if end := w.row(k).Manifest.TieredEnd; end != 20 {
-		t.Errorf("step %d: tiered end %d", step, end)
-	}
-	if got := w.orphans(); len(got) > 0 {
-		t.Errorf("step %d: orphans %q", step, got)
-	}
-	return c.reached
-}
-
-// crasher lets so many steps pass and then ends its process's life, before or after the next one's effect.
-type crasher struct {
-	object.Store
-	log     *fakeLog
-	step    int
-	effect  bool
-	crash   func()
-	reached bool
-}
-
-// dies counts a step. After the crash nothing has an effect any more.
-func (c *crasher) dies() bool {
-	c.step--
-	c.reached = c.reached || c.step == -1
-	return c.step < 0
-}
-
-func (c *crasher) Put(ctx context.Context, key string, body io.ReadSeeker, size int64) error {
-	return c.do(func() error { return c.Store.Put(ctx, key, body, size) })
-}
-
-func (c *crasher) Delete(ctx context.Context, keys []string) error {
-	return c.do(func() error { return c.Store.Delete(ctx, keys) })
-}
-
-func (c *crasher) Image() *metadata.Image { return c.log.Image() }
-
-func (c *crasher) Propose(ctx context.Context, cmd *metadata.Command) (result metadata.Result, err error) {
-	err = c.do(func() (err error) {
-		result, err = c.log.Propose(ctx, cmd)
-		return err
+		w.checkBucket()
 	})
-	return result, err
-}
-
-func (c *crasher) do(step func() error) error {
-	if !c.dies() {
-		return step()
-	}
-	if c.effect && c.step == -1 {
-		_ = step()
-	}
-	c.crash()
-	return fmt.Errorf("crash: %w", context.Canceled)
 }

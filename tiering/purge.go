@@ -3,8 +3,10 @@ package tiering
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"hash"
+	"hash/fnv"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -25,12 +27,15 @@ type purge struct {
 	batch  batch
 	listed int   // in all
 	failed error // the first partition that could not be judged
+
+	stillClean map[uint64]bool // fingerprints of batches of this round that are all in use
 }
 
 // batch is candidates of one partition: objects whose attempt is below the mark's floor.
 type batch struct {
 	key      protocol.PartitionKey
 	objects  map[string]int64 // key -> size
+	sum      hash.Hash64      // of the keys, in the order of the listing
 	from, to protocol.Offset  // all that its segment objects hold
 	manifest bool             // it holds manifest objects
 }
@@ -95,13 +100,23 @@ func (p *purge) data(ctx context.Context) error {
 	if err := p.flush(ctx); err != nil {
 		return err
 	}
+	p.clean = p.stillClean
 	return p.failed
 }
 
 // pace keeps the listing at its rate.
 func (p *purge) pace(ctx context.Context) error {
 	p.stats.listed.Add(1)
-	if p.listed++; p.cfg.ListPerSecond < 0 || p.listed%listPause != 0 {
+	if p.listed++; p.listed%listPause != 0 {
+		return ctx.Err()
+	}
+	if time.Since(p.markedAt) >= p.cfg.Interval/marksPerInterval {
+		// A long listing must not hold back the marks of the rounds to come.
+		if err := p.Sweeper.mark(ctx); err != nil {
+			return err
+		}
+	}
+	if p.cfg.ListPerSecond < 0 {
 		return ctx.Err()
 	}
 	return sleep(ctx, time.Duration(listPause)*time.Second/time.Duration(p.cfg.ListPerSecond))
@@ -109,9 +124,10 @@ func (p *purge) pace(ctx context.Context) error {
 
 func (b *batch) add(n format.Name, info object.Info) {
 	if len(b.objects) == 0 {
-		*b = batch{key: n.Key, objects: map[string]int64{}, from: n.Base, to: n.End}
+		*b = batch{key: n.Key, objects: map[string]int64{}, sum: fnv.New64a(), from: n.Base, to: n.End}
 	}
 	b.objects[info.Key] = info.Size
+	_, _ = io.WriteString(b.sum, info.Key) // a hash never fails
 	if n.Kind == format.ManifestObject {
 		b.manifest = true
 		return
@@ -129,6 +145,11 @@ func (p *purge) flush(ctx context.Context) error {
 	if len(b.objects) == 0 {
 		return nil
 	}
+	sum := p.fingerprint(b)
+	if p.clean[sum] {
+		p.stillClean[sum] = true
+		return nil
+	}
 	spared, err := p.judge(ctx, &b)
 	if err != nil {
 		// Keep all of it. One damaged manifest must not stop the sweeping of the others.
@@ -141,7 +162,21 @@ func (p *purge) flush(ctx context.Context) error {
 		return fmt.Errorf("partition %s at index %d names %s, which was unreachable at index %d under floor %s: broken invariant",
 			b.key, p.now.Index(), spared[0], p.mark.img.Index(), p.mark.floor())
 	}
+	if len(b.objects) == 0 {
+		p.stillClean[sum] = true
+	}
 	return p.delete(ctx, b.objects)
+}
+
+// fingerprint stands for all that the judgement of a batch rests on: its keys and
+// the manifests that may reach them. A batch that was found to be all in use need
+// not be judged again while neither changes: a round over a bucket at rest reads no page.
+func (p *purge) fingerprint(b batch) uint64 {
+	for _, img := range p.keep {
+		row, _ := img.Partition(b.key)
+		_, _ = io.WriteString(b.sum, row.Manifest.Root.Key+"\n")
+	}
+	return b.sum.Sum64()
 }
 
 // judge leaves in the batch what nothing reaches. It names what only the newest image reaches, which must be nothing.
@@ -251,7 +286,7 @@ func (p *purge) deleteOnce(ctx context.Context, keys []string, bytes int64) erro
 	defer cancel()
 	owner, err := readOwner(ctx, p.cfg.Store)
 	if err != nil {
-		return errors.Join(ErrNotOwner, err)
+		return err
 	}
 	if owner.ClusterID != p.now.ClusterID() || owner.Generation != p.now.Bucket().Generation {
 		return fmt.Errorf("%w: OWNER is cluster %s at generation %d, we are %s at %d",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -42,6 +43,8 @@ type Reader struct {
 	meta    *cache.Cache[metadata.PagePlace, metaValue]
 	streams *streams
 	stats   readerCounters
+
+	reported atomic.Int64 // when a failed read was last logged, in nanoseconds
 
 	life context.Context // ends with Close; what goes on without a caller lives in it
 	kill context.CancelFunc
@@ -142,12 +145,23 @@ func (r *Reader) Read(ctx context.Context, k protocol.PartitionKey, from protoco
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, ErrOutOfRange) && !errors.Is(err, ErrNotTiered) {
 			r.stats.errors.Add(1)
+			r.report(k, from, err)
 		}
 		return Fetched{}, err
 	}
 	r.stats.bytes.Add(int64(len(f.Batches)))
 	r.readAhead(k, from, f.Next)
 	return f, nil
+}
+
+// reportEvery keeps clients that try again from flooding the log.
+const reportEvery = 10 * time.Second
+
+func (r *Reader) report(k protocol.PartitionKey, from protocol.Offset, err error) {
+	now, last := time.Now().UnixNano(), r.reported.Load()
+	if now-last >= int64(reportEvery) && r.reported.CompareAndSwap(last, now) {
+		r.cfg.Logger.Error("cold read failed", "partition", k, "offset", from, "err", err)
+	}
 }
 
 // view is one partition at one manifest version.

@@ -58,7 +58,9 @@ type Sweeper struct {
 	stats sweeperCounters
 
 	// Owned by the goroutine that runs rounds.
-	marks []mark // oldest first; at most the first is a grace old
+	marks    []mark          // oldest first; at most the first is a grace old
+	markedAt time.Time       // when it last marked, also where nothing had changed
+	clean    map[uint64]bool // fingerprints of batches that the last round found to be all in use
 }
 
 // mark condemns what its image does not reach and began below its floor.
@@ -143,6 +145,7 @@ func (s *Sweeper) mark(ctx context.Context) error {
 	if err := s.releaseRoots(ctx); err != nil {
 		return err
 	}
+	s.markedAt = time.Now()
 	img := s.cfg.Metadata.Image()
 	if n := len(s.marks); n == 0 || s.marks[n-1].img.Index() != img.Index() {
 		s.marks = append(s.marks, mark{img: img, at: time.Now()})
@@ -214,7 +217,7 @@ func (s *Sweeper) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &purge{Sweeper: s, mark: m, now: now, keep: append(keep, m.img)}
+	p := &purge{Sweeper: s, mark: m, now: now, keep: append(keep, m.img), stillClean: map[uint64]bool{}}
 	if err := p.data(ctx); err != nil {
 		return err
 	}

@@ -404,3 +404,55 @@ func crashSweep(t *testing.T, step int, effect bool) bool {
 	}
 	return c.reached
 }
+
+func TestRoundsOverABucketAtRestReadNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3)
+		for p := range 3 {
+			for range 10 {
+				w.seal(w.key(p), 5, 100, 1000)
+			}
+		}
+		w.tier()
+		s := w.sweeper()
+		w.start(s.Run)
+		time.Sleep(5*testGrace + time.Second)
+		before := w.faulty.Count(objecttest.OpGet)
+		time.Sleep(10 * testGrace)
+		if n := w.faulty.Count(objecttest.OpGet) - before; n != 0 {
+			t.Errorf("%d GETs", n)
+		}
+		orphan := w.put(format.SegmentKey(w.key(1), 50, 60, 0, w.attempt(), 5))
+		w.seal(w.key(2), 5, 100, 1000)
+		w.tier() // replaces a manifest object
+		time.Sleep(2*testGrace + 2*testInterval)
+		if w.has(orphan) || len(w.orphans()) > 0 {
+			t.Errorf("orphans %q", w.orphans())
+		}
+		w.checkBucket()
+	})
+}
+
+// TestLongListingDoesNotHoldBackMarks has a listing that takes longer than an interval.
+func TestLongListingDoesNotHoldBackMarks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		a := w.attempt()
+		for i := range 3000 {
+			base := protocol.Offset(i * 10)
+			w.put(format.SegmentKey(w.key(0), base, base+10, 0, a, uint64(i)))
+		}
+		s := tiering.NewSweeper(tiering.SweeperConfig{Store: w.store, Metadata: w.log, Grace: testGrace, Interval: testInterval, ListPerSecond: 10})
+		w.start(s.Run)
+		time.Sleep(testGrace + 10*time.Second) // the first listing has begun; it takes five minutes
+		first := w.log.Image().Bucket().Floor
+		time.Sleep(2 * testGrace)
+		if floor := w.log.Image().Bucket().Floor; s.Stats().Rounds != 1 || floor.Compare(first) <= 0 {
+			t.Errorf("floor %s after %s, %+v", floor, first, s.Stats())
+		}
+		time.Sleep(15 * time.Minute)
+		if s.Stats().Deleted != 3000 {
+			t.Errorf("%+v", s.Stats())
+		}
+	})
+}

@@ -63,6 +63,10 @@ func (a *Archiver) turn(ctx context.Context, k protocol.PartitionKey, p *part) (
 	if err != nil {
 		return done, fmt.Errorf("list sealed segments: %w", err)
 	}
+	// The high watermark moves on while segments are sealed: only one read after the list bounds the list.
+	if t.led, ok = a.cfg.Hot.Leads(k); !ok || t.led.Epoch != led.Epoch {
+		return more, nil // the next turn sees what became of it
+	}
 	drop, start, err := a.expire(ctx, t, p, sealed)
 	if err != nil {
 		return done, err
