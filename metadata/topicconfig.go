@@ -186,11 +186,19 @@ func (s *Static) CheckTopicConfig(img *Image, was, overrides map[string]string) 
 	if c.RemoteStorage && s.String("strata.bucket.url") == "" && overrides["remote.storage.enable"] != "" {
 		return errNoTiering
 	}
-	disabled := was != nil && !strings.EqualFold(was["remote.storage.enable"], "false") && strings.EqualFold(overrides["remote.storage.enable"], "false")
+	disabled := was != nil && s.tiered(img, was) && !c.RemoteStorage
 	if disabled && !strings.EqualFold(overrides["remote.log.delete.on.disable"], "true") {
 		return errDisable
 	}
 	return checkLocalRetention(c, values)
+}
+
+// tiered tells whether a topic with these overrides goes to the bucket.
+func (s *Static) tiered(img *Image, overrides map[string]string) bool {
+	if v, ok := overrides["remote.storage.enable"]; ok {
+		return strings.EqualFold(v, "true")
+	}
+	return s.Topic(img, "").RemoteStorage
 }
 
 func checkLocalRetention(c TopicConfig, values map[string]string) error {
