@@ -12,6 +12,10 @@ import (
 	"github.com/stratabroker/strata/protocol"
 )
 
+// maxFetchWait bounds how long a fetch is held, and with it what a client that
+// went away leaves behind. One that would wait longer asks again.
+const maxFetchWait = 30 * time.Second
+
 // Fetch, versions 4 to 18 (topic ids from 13 on). Every fetch is a full one:
 // session id 0 tells the client that no session was made (KIP-227). Records go
 // from the log to the connection without passing here.
@@ -30,7 +34,7 @@ func (h *Handler) fetch(r *server.Request) {
 	parts := h.fetchPartitions(img, req)
 	options := replica.FetchOptions{
 		MinBytes: int(req.MinBytes), MaxBytes: int(min(int64(max(req.MaxBytes, 0)), static.Int("fetch.max.bytes"))),
-		MaxWait:   time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond,
+		MaxWait:   min(time.Duration(max(req.MaxWaitMillis, 0))*time.Millisecond, maxFetchWait),
 		ColdWait:  time.Duration(static.BrokerInt(img, "remote.fetch.max.wait.ms")) * time.Millisecond,
 		Committed: req.IsolationLevel == 1,
 	}
