@@ -274,7 +274,7 @@ func (r *recovering) rebuildEpochs() error {
 	}
 	l.epochs = epochCache{entries: slices.Clone(saved)}
 	if ok {
-		l.epochs.cutEnd(scanned)
+		l.epochs.cutEnd(scanned + 1) // one that begins just there may have no batch yet
 	} else {
 		for _, e := range l.init.Epochs {
 			if e.Start < l.list()[0].base {
