@@ -12,9 +12,9 @@ GOLANGCI_LINT_VERSION := v2.5.0
 # Without ",direct" a module that is missing is an answer and not a hanging git.
 export GOPROXY := $(shell go env GOPROXY | sed 's/[,|]direct//g')
 
-# What `make soak` and `make seeds` run: a first seed and how many of them.
+# Of the long runs: the first seed, and how many of them.
 SEED ?= 1
-COUNT ?= 100
+COUNT ?= 1000
 
 .PHONY: help
 help: ## show this list
@@ -47,17 +47,17 @@ arch:
 	go test -run '^TestImportsFollowTheHousePlan$$' ./integration/
 
 .PHONY: race
-race: ## race tests of every package but the black-box ones, whose broker is a process of its own
-	integration/setup.sh gcc
-	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v '/integration')
+race: ## race tests; not the black-box ones, whose broker is another process
+	integration/setup.sh gcc minio
+	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v '/integration$$$$')
 
 .PHONY: format
 format: $(GOLANGCI_LINT) ## format the sources
 	$(GOLANGCI_LINT) fmt
 
 .PHONY: deps
-deps: ## install what the tests need: kcat, Java, Kafka's tools
-	integration/setup.sh kcat kafka
+deps: ## install what the tests need: kcat, Java, Kafka's tools, MinIO
+	integration/setup.sh kcat kafka minio
 
 .PHONY: lint-tools
 lint-tools: $(GOLANGCI_LINT) ## build golangci-lint into the cache (once, some minutes)
@@ -84,6 +84,14 @@ proto-check: # the generated code is that of the .proto files; the version of pr
 docs: build ## write the reference pages in docs/
 	bin/strata settings --markdown >docs/settings.md
 	bin/strata apis --markdown >docs/apis.md
+
+.PHONY: seeds
+seeds: ## a long simulation: COUNT seeds from SEED on
+	go test -v -count=1 -timeout 24h -run '^TestSimulation$$' ./tiering -sim.first=$(SEED) -sim.seeds=$(COUNT)
+
+.PHONY: soak
+soak: deps ## kill -9 a loaded broker COUNT times, at the moments of SEED
+	STRATA_TEST_SEED=$(SEED) STRATA_TEST_KILLS=$(COUNT) go test -v -count=1 -timeout 24h -run '^TestKillsAtRandomMomentsLoseNothing$$' ./integration
 
 .PHONY: clean
 clean: ## remove what was built and the data of make run

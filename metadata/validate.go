@@ -22,7 +22,7 @@ func (s *Static) Validate() error {
 
 func (s *Static) checkIdentity() error {
 	if _, ok := s.Lookup("node.id"); !ok {
-		return errors.New("Missing configuration node.id: a whole number from 0, different for each broker of the cluster") //nolint:staticcheck,revive // one style with the errors of Setting.Check
+		return errors.New("Missing configuration node.id: a whole number from 0, different for each broker of the cluster") //nolint:staticcheck // one style with the errors of Setting.Check
 	}
 	if _, ok := s.Lookup("process.roles"); !ok {
 		return nil

@@ -29,7 +29,7 @@ func readConfig(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() // only read
+	defer func() { _ = file.Close() }() // only read
 	out, err := metadata.ReadProperties(file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

@@ -156,10 +156,10 @@ func (c *consumer) starts(ctx context.Context, adm *kadm.Client, topic string) (
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case c.from == "" || c.from == "beginning":
+	switch c.from {
+	case "", "beginning":
 		return starts, nil
-	case c.from == "end":
+	case "end":
 		return adm.ListEndOffsets(ctx, topic)
 	}
 	if n, err := strconv.ParseInt(c.from, 10, 64); err == nil {
@@ -184,19 +184,15 @@ func (c *consumer) copy(ctx context.Context, cl *kgo.Client, out io.Writer, form
 	printed := int64(0)
 	open := maps.Clone(ends)
 	for !c.untilEnd || len(open) > 0 {
-		limit := 10000
-		if c.max > 0 {
-			limit = int(min(c.max-printed, int64(limit)))
-		}
-		fetches := cl.PollRecords(ctx, limit)
+		fetches := cl.PollRecords(ctx, c.limit(printed))
 		if ctx.Err() != nil {
 			return nil // ctrl-C is how one stops it
 		}
 		if errs := fetches.Errors(); len(errs) > 0 {
 			return fmt.Errorf("%s partition %d: %w", errs[0].Topic, errs[0].Partition, errs[0].Err)
 		}
-		var text []byte
 		records := fetches.Records()
+		var text []byte
 		for _, r := range records {
 			end, bounded := ends[r.Partition]
 			if bounded && r.Offset+1 >= end {
@@ -216,6 +212,15 @@ func (c *consumer) copy(ctx context.Context, cl *kgo.Client, out io.Writer, form
 		}
 	}
 	return nil
+}
+
+// limit is how many records may still be taken, in handy portions.
+func (c *consumer) limit(printed int64) int {
+	const portion = 10000
+	if c.max > 0 {
+		return int(min(c.max-printed, portion))
+	}
+	return portion
 }
 
 // leave commits what was printed, also after ctrl-C, and leaves the group.

@@ -13,9 +13,13 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
+
+// repeatedSignal is how soon after the first a signal is the same one.
+const repeatedSignal = 250 * time.Millisecond
 
 // version is set by the linker.
 var version string
@@ -29,8 +33,9 @@ func main() {
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	// The first signal ends the work in hand, a second one the process.
-	context.AfterFunc(ctx, stop)
+	// The first signal ends the work in hand, a second one the process; but not
+	// one that only repeats the first, as make and a terminal together send it.
+	context.AfterFunc(ctx, func() { time.AfterFunc(repeatedSignal, stop) })
 
 	root := rootCommand()
 	root.SetArgs(args)

@@ -113,7 +113,7 @@ func TestSecondSignalKills(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer reader.Close()
+	defer func() { _ = reader.Close() }()
 	cmd := exec.CommandContext(t.Context(), harness.Binary(t), "consume", "t", "--from", "beginning", "--broker", b.Addr)
 	cmd.Stdout = writer
 	if err := cmd.Start(); err != nil {
@@ -129,7 +129,7 @@ func TestSecondSignalKills(t *testing.T) {
 	}()
 	harness.Eventually(t, waitLimit, "the consumer waits for its reader", func() error {
 		if n, err := unix.IoctlGetInt(int(reader.Fd()), unix.TIOCINQ); err != nil || n < 1<<16 {
-			return fmt.Errorf("the pipe holds %d bytes, %v", n, err)
+			return fmt.Errorf("the pipe holds %d bytes, error %w", n, err)
 		}
 		return nil
 	})

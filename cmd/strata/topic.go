@@ -141,8 +141,12 @@ func topicListCommand(cl *client) *cobra.Command {
 
 func table(w io.Writer, head string, rows func(row func(format string, args ...any))) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, head)
-	rows(func(format string, args ...any) { fmt.Fprintf(tw, format+"\n", args...) })
+	var text strings.Builder
+	text.WriteString(head + "\n")
+	rows(func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) })
+	if _, err := io.WriteString(tw, text.String()); err != nil {
+		return err
+	}
 	return tw.Flush()
 }
 
