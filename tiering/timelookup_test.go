@@ -1,6 +1,7 @@
 package tiering_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -228,5 +229,39 @@ func TestAbortedTransactionsOfARangeComeOnce(t *testing.T) {
 				t.Errorf("[%d, %d): %s up to %d, %v, want %s", test.from, test.to, got, f.Next, err, test.want)
 			}
 		}
+	})
+}
+
+func TestBatchThatCannotBeDecodedCountsAsItsFirstRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		k := w.key(0)
+		w.seal(k, 3, 100, 1000)
+		w.tier()
+		r := tiering.NewReader(tiering.ReaderConfig{Store: w.store, Metadata: w.log, DecodeBytes: 1 << 20})
+		defer r.Close()
+		b := record.NewBuilder(3)
+		for i := range 4 {
+			b.Add(record.Record{Timestamp: protocol.Timestamp(2000 + i), Value: []byte("value")})
+		}
+		batch := b.Bytes()
+		batch[22] |= byte(record.Zstd) // what is in it is not zstd
+		binary.BigEndian.PutUint32(batch[17:], record.CRC(batch[21:]))
+		w.hot.mu.Lock()
+		l := w.hot.logs[k]
+		l.segments = append(l.segments, hotSegment{
+			r:       tiering.SealedRange{Base: 3, End: 7, Bytes: int64(len(batch)), MaxTimestamp: 2003, Sealed: time.Now()},
+			batches: batch, epochs: []protocol.EpochStart{{Epoch: 0, Start: 3}},
+		})
+		l.led.HW, l.led.LEO = 7, 7
+		w.hot.mu.Unlock()
+		w.tier()
+		for from, want := range map[protocol.Offset]protocol.Offset{0: 3, 5: 5} {
+			got, ok, err := r.OffsetForTime(t.Context(), k, 2002, from)
+			if got.Offset != want || got.Timestamp != 2003 || !ok || err != nil {
+				t.Errorf("from %d: got %+v, %t, %v, want offset %d", from, got, ok, err, want)
+			}
+		}
+		w.checkReplay(r, k)
 	})
 }
