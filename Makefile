@@ -49,7 +49,7 @@ arch:
 .PHONY: race
 race: ## race tests; not the black-box ones, whose broker is another process
 	integration/setup.sh gcc minio
-	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v '/integration$$$$')
+	CGO_ENABLED=1 go test -race -timeout 20m $$(go list ./... | grep -v '/integration$$')
 
 .PHONY: format
 format: $(GOLANGCI_LINT) ## format the sources
