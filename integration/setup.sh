@@ -9,7 +9,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/strata
 kafka_version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' integration/kafka/pom.xml)
-protoc_gen_go_version=$(go list -m -f '{{.Version}}' google.golang.org/protobuf)
 
 # Without ",direct" a module that is missing is an answer and not a hanging git.
 GOPROXY=$(go env GOPROXY | sed 's/[,|]direct//g')
@@ -22,42 +21,55 @@ mkdir -p "$cache"
 exec 9>"$cache/setup.lock"
 flock 9
 
-installed() { type -P "$1" >/dev/null; }
+libs=$cache/kafka-$kafka_version/libs
+missing=()
+# want TOOL PACKAGE... notes the packages of a tool that is not there.
+want() { type -P "$1" >/dev/null || missing+=("${@:2}"); }
 
-# packages NAME... installs Debian packages, with apt's own progress.
-packages() {
+for part in "$@"; do
+	case $part in
+	kcat) want kcat kcat ;;
+	kafka)
+		want java default-jre-headless
+		[[ -d $libs ]] || want mvn maven
+		;;
+	minio) ;;
+	gcc) want gcc gcc libc6-dev ;;
+	protoc) want protoc protobuf-compiler ;;
+	docker) want dockerd docker.io ;;
+	*)
+		say "unknown part $part: want kcat, kafka, minio, gcc, protoc or docker"
+		exit 2
+		;;
+	esac
+done
+
+if ((${#missing[@]} > 0)); then
 	if [[ $EUID -ne 0 ]]; then
-		say "missing: $*. Install it (on Debian: sudo apt-get install $*) and try again."
+		say "missing: ${missing[*]}. Install with: sudo apt-get install ${missing[*]}"
 		exit 1
 	fi
-	if ! installed apt-get; then
-		say "missing: $*, and there is no apt-get to install it with."
+	if ! type -P apt-get >/dev/null; then
+		say "missing: ${missing[*]}, and there is no apt-get to install them with"
 		exit 1
 	fi
-	say "installing $*"
+	say "installing ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
+	# A daemon that a package starts must not hold the lock: 9>&-.
 	apt-get update </dev/null >&2 9>&-
-	apt-get install -y --no-install-recommends "$@" </dev/null >&2 9>&- # a daemon it starts must not hold the lock
+	apt-get install -y --no-install-recommends "${missing[@]}" </dev/null >&2 9>&-
+fi
+
+make_protoc() {
+	local tool=$cache/bin/protoc-gen-go version
+	version=$(go list -m -f '{{.Version}}' google.golang.org/protobuf)
+	[[ -x $tool && $("$tool" --version) == "protoc-gen-go $version" ]] && return
+	say "building protoc-gen-go $version"
+	(cd / && GOBIN=$cache/bin GOFLAGS=-buildvcs=false go install "google.golang.org/protobuf/cmd/protoc-gen-go@$version")
 }
 
-need_kcat() { installed kcat || packages kcat; }
-
-need_gcc() { installed gcc || packages gcc libc6-dev; }
-
-need_protoc() {
-	installed protoc || packages protobuf-compiler
-	local tool=$cache/bin/protoc-gen-go
-	if [[ ! -x $tool || $("$tool" --version) != "protoc-gen-go $protoc_gen_go_version" ]]; then
-		say "building protoc-gen-go $protoc_gen_go_version"
-		(cd / && GOBIN=$cache/bin GOFLAGS=-buildvcs=false go install "google.golang.org/protobuf/cmd/protoc-gen-go@$protoc_gen_go_version")
-	fi
-}
-
-need_kafka() {
-	installed java || packages default-jre-headless
-	local libs=$cache/kafka-$kafka_version/libs
+make_kafka() {
 	[[ -d $libs ]] && return
-	installed mvn || packages maven
 	say "fetching Kafka $kafka_version and its tools into $libs"
 	local fresh
 	fresh=$(mktemp -d "$cache/kafka.XXXXXX")
@@ -68,19 +80,13 @@ need_kafka() {
 }
 
 # The test server is built by the package that runs it; alone, so that its progress is seen.
-need_minio() {
-	[[ -n ${STRATA_TEST_MINIO:-} || -x $cache/bin/minio ]] && return
+make_minio() {
+	[[ -x $cache/bin/minio ]] && return
 	go test -v -count=1 -timeout 30m -run '^TestServersOfBothKinds$' ./tiering/object/objecttest/minio/ >&2
 }
 
-need_docker() { installed dockerd || packages docker.io; }
-
 for part in "$@"; do
 	case $part in
-	kcat | kafka | minio | gcc | protoc | docker) "need_$part" ;;
-	*)
-		say "unknown part $part: want kcat, kafka, minio, gcc, protoc or docker"
-		exit 2
-		;;
+	protoc | kafka | minio) "make_$part" ;;
 	esac
 done
