@@ -95,7 +95,7 @@ func (l *Log) append(bytes []byte, epoch protocol.Epoch, o AppendOptions) (Appen
 	if o.LogAppendTime {
 		info.AppendTime = o.Now
 	}
-	return info, l.publish(in, int64(len(bytes)), o)
+	return info, l.publish(in, o)
 }
 
 func splitAll(bytes []byte) ([]record.Batch, error) {
@@ -294,9 +294,7 @@ func (l *Log) roll() error {
 		return err
 	}
 	now := l.dir.cfg.Now()
-	if cfg := l.config(); cfg.ProducerExpiry > 0 {
-		l.producers.Expire(protocol.Timestamp(now.UnixMilli()), cfg.ProducerExpiry.Milliseconds())
-	}
+	l.expireProducers(now)
 	l.addSnapshot(base)
 	active.sealed.Store(max(1, now.UnixMilli()))
 	l.pending.sealed = append(l.pending.sealed, sealedFile{active, l.pending.pinned})
@@ -344,7 +342,7 @@ func (l *Log) write(bytes []byte) error {
 
 // publish makes the written batches part of the log. An error here leaves it
 // offline, because its indexes no longer tell the truth.
-func (l *Log) publish(in incoming, size int64, o AppendOptions) error {
+func (l *Log) publish(in incoming, o AppendOptions) error {
 	active := l.active()
 	pos := active.filled.Load().size
 	var aborted []byte

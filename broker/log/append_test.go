@@ -26,12 +26,21 @@ func TestRolling(t *testing.T) {
 		{"size", log.Config{SegmentBytes: 2500}, func(p *part) { p.add(1, kb); p.add(1, kb); p.add(1, kb) }, 2},
 		{"one batch larger than a segment", log.Config{SegmentBytes: 500}, func(p *part) { p.add(1, kb) }, 1},
 		{"record time, Kafka's rule", log.Config{SegmentAge: time.Hour}, func(p *part) { p.add(0, "a"); p.add(ms(2*time.Hour), "b") }, 2},
-		{"record time not before the least size", log.Config{SegmentAge: time.Hour, SegmentMinBytes: 1000},
-			func(p *part) { p.add(0, "a"); p.add(ms(2*time.Hour), "b") }, 1},
-		{"record time once the least size is there", log.Config{SegmentAge: time.Hour, SegmentMinBytes: 1000},
-			func(p *part) { p.add(0, kb); p.add(ms(2*time.Hour), "b") }, 2},
-		{"wall clock whatever the size", log.Config{SegmentAge: time.Hour, SegmentMinBytes: 1000},
-			func(p *part) { p.add(0, "a"); p.w.clock.Add(3_600_000); p.add(0, "b") }, 2},
+		{
+			"record time not before the least size",
+			log.Config{SegmentAge: time.Hour, SegmentMinBytes: 1000},
+			func(p *part) { p.add(0, "a"); p.add(ms(2*time.Hour), "b") }, 1,
+		},
+		{
+			"record time once the least size is there",
+			log.Config{SegmentAge: time.Hour, SegmentMinBytes: 1000},
+			func(p *part) { p.add(0, kb); p.add(ms(2*time.Hour), "b") }, 2,
+		},
+		{
+			"wall clock whatever the size",
+			log.Config{SegmentAge: time.Hour, SegmentMinBytes: 1000},
+			func(p *part) { p.add(0, "a"); p.w.clock.Add(3_600_000); p.add(0, "b") }, 2,
+		},
 		{"wall clock without an append", log.Config{SegmentAge: time.Hour, SegmentMinBytes: 1000}, func(p *part) {
 			p.add(0, "a")
 			p.flush()

@@ -76,7 +76,7 @@ func (g *groupCommit) work() {
 		g.queue = slices.Delete(g.queue, 0, 1)
 		l.commitState = commitRunning
 		g.mu.Unlock()
-		l.commit()
+		_ = l.commit() // who waits learns of it from the log
 		g.mu.Lock()
 		if l.commitState == commitAgain {
 			l.commitState = commitQueued
@@ -134,33 +134,36 @@ type round struct {
 	created   bool
 }
 
-// commit makes durable what is pending.
-func (l *Log) commit() {
-	target, sealed, ok := l.runRound()
-	if ok && l.dir.cfg.Fsync && l.events.Durable != nil {
+// commit makes durable what is pending. An error has been dealt with.
+func (l *Log) commit() error {
+	target, sealed, err := l.runRound()
+	if err != nil {
+		return err
+	}
+	if target >= 0 && l.dir.cfg.Fsync && l.events.Durable != nil {
 		l.events.Durable(target)
 	}
 	if sealed && l.events.Sealed != nil {
 		l.events.Sealed()
 	}
+	return nil
 }
 
-// runRound does one round; ok is false where there was nothing to do or it failed.
-func (l *Log) runRound() (target protocol.Offset, sealed, ok bool) {
+// runRound does one round; target is NoOffset where there was nothing to do.
+func (l *Log) runRound() (target protocol.Offset, sealed bool, err error) {
 	l.round.Lock()
 	defer l.round.Unlock()
 	r, ok := l.beginRound()
 	if !ok {
-		return 0, false, false
+		return protocol.NoOffset, false, nil
 	}
 	defer r.unpin()
 	if err := l.sync(r); err != nil {
-		l.failRound(err)
-		return 0, false, false
+		return protocol.NoOffset, false, l.failRound(err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return r.target, l.endRound(r), true
+	return r.target, l.endRound(r), nil
 }
 
 // beginRound collects what there is to do.
@@ -169,7 +172,7 @@ func (l *Log) beginRound() (round, bool) {
 	defer l.mu.Unlock()
 	p := &l.pending
 	syncActive := p.written && (l.dir.cfg.Fsync || p.force)
-	if l.closed || l.offline != nil || !syncActive && len(p.sealed) == 0 && !p.created {
+	if l.closed || l.offline != nil || !l.commitPending() {
 		return round{}, false
 	}
 	r := round{snapshots: slices.Clone(p.snapshots), names: p.names, syncNames: p.names != p.namesSynced, created: p.created}
@@ -208,15 +211,8 @@ func (l *Log) sync(r round) error {
 		}
 	}
 	for _, s := range r.snapshots {
-		if err := writeFile(fsys, l.snapshotPath(s.at), s.state, true); err != nil {
-			if errors.As(err, new(*syncError)) {
-				return err
-			}
-			// A snapshot can be had from the log again.
-			l.dir.cfg.Logger.Warn("producer snapshot was not written", "log", l.name, "offset", int64(s.at), "err", err)
-			if err := removeFile(fsys, l.snapshotPath(s.at)); err != nil {
-				return err
-			}
+		if err := l.writeSnapshot(s); err != nil {
+			return err
 		}
 	}
 	if r.created {
@@ -242,6 +238,16 @@ func (l *Log) sync(r round) error {
 		return syncDir(fsys, l.dir.cfg.Path)
 	}
 	return nil
+}
+
+// writeSnapshot fails only where a sync did: a snapshot can be had from the log again.
+func (l *Log) writeSnapshot(s snapshotFile) error {
+	err := writeFile(l.dir.cfg.FS, l.snapshotPath(s.at), s.state, true)
+	if err == nil || errors.As(err, new(*syncError)) {
+		return err
+	}
+	l.dir.cfg.Logger.Warn("producer snapshot was not written", "log", l.name, "offset", int64(s.at), "err", err)
+	return removeFile(l.dir.cfg.FS, l.snapshotPath(s.at))
 }
 
 func (l *Log) syncNamed(name string) (err error) {
@@ -271,17 +277,17 @@ func (s *segment) syncFiles() error {
 
 // failRound deals with an error of sync. A failed sync is fatal. Any other leaves
 // the round pending: the sweep (MaybeRoll) or the next append tries again.
-func (l *Log) failRound(err error) {
+func (l *Log) failRound(err error) error {
 	err = fmt.Errorf("commit %s: %w", l.name, err)
 	if errors.As(err, new(*syncError)) {
 		l.setOffline(err)
-		_ = l.dir.fatal(err)
-		return
+		return l.dir.fatal(err)
 	}
 	l.dir.cfg.Logger.Error("commit failed, it will be tried again", "err", err)
 	l.mu.Lock()
 	l.wakeFlushers(err)
 	l.mu.Unlock()
+	return err
 }
 
 // endRound takes note of what the round did and tells whether that was a seal;

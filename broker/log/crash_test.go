@@ -268,7 +268,7 @@ func (m *model) verifyProducers(p *part, want *producer.State, possible []record
 		dup1, err1 := got.Check(b, true)
 		dup2, err2 := want.Check(b, true)
 		if (dup1 == nil) != (dup2 == nil) || !sameKind(err1, err2) || dup1 != nil && (dup1.First != dup2.First || dup1.Last != dup2.Last) {
-			return fmt.Errorf("batch at %d: %v, %v, want %v, %v", b.BaseOffset(), dup1, err1, dup2, err2)
+			return fmt.Errorf("batch at %d: %v, %w, want %v, %w", b.BaseOffset(), dup1, err1, dup2, err2)
 		}
 	}
 	return nil

@@ -277,7 +277,7 @@ func (d *Dir) forget(name string) {
 
 func uuid() []byte {
 	b := make([]byte, 16)
-	rand.Read(b) // never fails
+	_, _ = rand.Read(b) // never fails
 	return b
 }
 

@@ -80,14 +80,6 @@ func (h *handles) acquire(s *segment, kind fileKind) (*handle, error) {
 	return f, nil
 }
 
-// retain adds a user to a handle that has one.
-func (h *handles) retain(f *handle) *handle {
-	h.mu.Lock()
-	f.refs++
-	h.mu.Unlock()
-	return f
-}
-
 func (h *handles) release(f *handle) {
 	h.mu.Lock()
 	f.refs--

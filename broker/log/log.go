@@ -160,7 +160,7 @@ func (l *Log) reset(init Init) error {
 		return err
 	}
 	l.init, l.producers = init, *state
-	l.epochs = epochCache{}
+	l.epochs = epochCache{changes: l.epochs.changes + 1, saved: l.epochs.saved}
 	for _, e := range init.Epochs {
 		if e.Start < init.Start {
 			l.epochs.assign(e.Epoch, e.Start)
@@ -322,8 +322,8 @@ func (l *Log) snapshotPath(at protocol.Offset) string {
 func (l *Log) settle() error {
 	l.mu.Lock()
 	if l.offline != nil || !l.exists() || !l.changed {
-		l.mu.Unlock()
-		return nil
+		defer l.mu.Unlock()
+		return l.offline // such a log is not as a clean stop leaves one
 	}
 	l.pending.force = true
 	if l.snapshotAt != l.LEO() && l.LEO() > 0 {
@@ -335,7 +335,9 @@ func (l *Log) settle() error {
 	if err != nil {
 		return err
 	}
-	l.commit()
+	if err := l.commit(); err != nil {
+		return err
+	}
 	if l.LEO() != l.RecoveryPoint() {
 		return fmt.Errorf("recovery point %d has not reached the log end %d", l.RecoveryPoint(), l.LEO())
 	}
@@ -442,9 +444,7 @@ func (l *Log) sweep(now time.Time) (rolled, again bool, err error) {
 		return false, false, err
 	}
 	cfg := l.config()
-	if cfg.ProducerExpiry > 0 {
-		l.producers.Expire(protocol.Timestamp(now.UnixMilli()), cfg.ProducerExpiry.Milliseconds())
-	}
+	l.expireProducers(now)
 	if first := l.firstAppend.Load(); !l.pending.created && cfg.SegmentAge > 0 && first > 0 && now.UnixMilli()-first >= cfg.SegmentAge.Milliseconds() {
 		if err := l.roll(); err != nil {
 			return false, false, err
@@ -454,8 +454,20 @@ func (l *Log) sweep(now time.Time) (rolled, again bool, err error) {
 	if cfg.FlushInterval > 0 && l.unflushed > 0 && now.UnixMilli()-l.lastFlush >= cfg.FlushInterval.Milliseconds() {
 		l.unflushed, l.pending.force = 0, true
 	}
+	return rolled, l.commitPending(), nil
+}
+
+// expireProducers needs mu.
+func (l *Log) expireProducers(now time.Time) {
+	if expiry := l.config().ProducerExpiry; expiry > 0 {
+		l.producers.Expire(protocol.Timestamp(now.UnixMilli()), expiry.Milliseconds())
+	}
+}
+
+// commitPending tells whether a round has anything to do. It needs mu.
+func (l *Log) commitPending() bool {
 	p := &l.pending
-	return rolled, len(p.sealed) > 0 || p.created || p.written && (l.dir.cfg.Fsync || p.force), nil
+	return len(p.sealed) > 0 || p.created || p.written && (l.dir.cfg.Fsync || p.force)
 }
 
 // Roll seals the active segment now, unless it is empty.

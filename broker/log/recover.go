@@ -251,8 +251,10 @@ func (r *recovering) openScanning() error {
 	}
 	end := l.active().filled.Load().next
 	if end < r.point {
-		return r.mark(&CorruptError{File: l.active().name(), Position: l.active().filled.Load().size, From: end, To: protocol.NoOffset,
-			Reason: fmt.Sprintf("the log ends below its recovery point %d", r.point)})
+		return r.mark(&CorruptError{
+			File: l.active().name(), Position: l.active().filled.Load().size, From: end, To: protocol.NoOffset,
+			Reason: fmt.Sprintf("the log ends below its recovery point %d", r.point),
+		})
 	}
 	if err := r.rebuildEpochs(); err != nil {
 		return err

@@ -32,6 +32,9 @@ func (l *Log) Truncate(to protocol.Offset) error {
 // TruncateFully empties the log; it begins anew as init says. That the old
 // records are gone is durable on return.
 func (l *Log) TruncateFully(init Init) error {
+	if _, err := decodeProducers(init.Producers); err != nil {
+		return fmt.Errorf("truncate %s: %w", l.name, err)
+	}
 	l.admin.Lock()
 	defer l.admin.Unlock()
 	return l.cut(0, func() error { return l.restart(init) })
