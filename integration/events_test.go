@@ -24,6 +24,16 @@ func quickSweeps() map[string]string {
 	}
 }
 
+// stop stops the broker as a person does, who was promised that it takes no more than a second.
+func stop(t *testing.T, broker *harness.Broker) {
+	t.Helper()
+	took := broker.Stop()
+	t.Logf("stopped in %s", took)
+	if took > time.Second {
+		t.Errorf("SIGTERM took %s", took)
+	}
+}
+
 // TestYearsOfEventsRollIntoTheBucketAndBack is the whole journey: fifteen years of
 // real events by a client that knows nothing of strata, onto disk, into a bucket,
 // and back out, with every byte and the known answer.
@@ -42,7 +52,7 @@ func TestYearsOfEventsRollIntoTheBucketAndBack(t *testing.T) {
 			t.Logf("produced in %s, at rest after %s", produced, time.Since(begun))
 			j.check("first life")
 
-			t.Logf("stopped in %s", j.broker.Stop())
+			stop(t, j.broker)
 			j.broker.Again()
 			j.settle()
 			j.check("after a clean restart")
@@ -52,7 +62,7 @@ func TestYearsOfEventsRollIntoTheBucketAndBack(t *testing.T) {
 			j.settle()
 			j.check("after kill -9, with an empty cache")
 
-			t.Logf("stopped in %s", j.broker.Stop())
+			stop(t, j.broker)
 			const least = 1 << 20
 			j.broker.Set["strata.cache.bytes"] = strconv.Itoa(least)
 			j.broker.Again()

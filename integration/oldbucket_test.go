@@ -155,6 +155,21 @@ func TestWhatBarsAStartIsSaidInOneLine(t *testing.T) {
 		write(t, filepath.Join(folder, "meta.properties"), "version=1\nnode.id=1\ncluster.id=x\n")
 		mustSay(t, refused(t, nil, devArgs(t, folder)...), folder)
 	})
+	t.Run("a folder that lost a part", func(t *testing.T) {
+		broker := harness.Start(t, harness.Options{})
+		broker.Stop()
+		for _, part := range []string{"strata-metadata", "meta.properties"} {
+			bucket := harness.InDataDir(t, broker.DataDir)
+			before := bucket.Digests()
+			if err := os.RemoveAll(filepath.Join(broker.DataDir, part)); err != nil {
+				t.Fatal(err)
+			}
+			mustSay(t, refused(t, nil, devArgs(t, broker.DataDir)...), broker.DataDir)
+			if after := bucket.Digests(); !maps.Equal(before, after) {
+				t.Errorf("without %s the bucket was touched:\nbefore %q\nafter  %q", part, before, after)
+			}
+		}
+	})
 	t.Run("a folder of another node", func(t *testing.T) {
 		broker := harness.Start(t, harness.Options{})
 		broker.Stop()
