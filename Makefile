@@ -6,8 +6,8 @@ SHELL := /bin/bash
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/strata
 VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
-GOLANGCI_LINT := $(CACHE)/bin/golangci-lint
 GOLANGCI_LINT_VERSION := v2.5.0
+GOLANGCI_LINT := $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 # Without ",direct" a module that is missing is an answer and not a hanging git.
 export GOPROXY := $(shell go env GOPROXY | sed 's/[,|]direct//g')
@@ -64,7 +64,9 @@ lint-tools: $(GOLANGCI_LINT) ## build golangci-lint into the cache (once, some m
 
 $(GOLANGCI_LINT):
 	@echo 'building golangci-lint $(GOLANGCI_LINT_VERSION) into $(@D) (once, some minutes)' >&2
-	cd / && GOBIN='$(@D)' GOFLAGS=-buildvcs=false go install -v github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@mkdir -p '$(@D)'; fresh=$$(mktemp -d '$(@D)/build.XXXXXX'); trap 'rm -rf "$$fresh"' EXIT; cd /; \
+	GOBIN="$$fresh" GOFLAGS=-buildvcs=false go install -v github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION); \
+	mv "$$fresh/golangci-lint" '$@'
 
 .PHONY: proto
 proto: ## generate the Go code of the .proto files
