@@ -186,6 +186,9 @@ func (b *Broker) openReplicas(ctx context.Context) error {
 		return err
 	}
 	b.node.Subscribe(b.onImage)
+	if err := b.dir.Checkpoint(); err != nil {
+		return fmt.Errorf("write the checkpoints: %w", err)
+	}
 	return nil
 }
 

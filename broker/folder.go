@@ -37,7 +37,7 @@ type folder struct {
 // openFolder locks the folder, makes it if missing and reads who it belongs
 // to. Errors name the folder and what is wrong in one line.
 func openFolder(path string, node protocol.BrokerID) (*folder, error) {
-	if err := os.MkdirAll(path, 0o755); err != nil {
+	if err := makeFolder(path); err != nil {
 		return nil, fmt.Errorf("data folder %s cannot be made: %w", path, err)
 	}
 	unlock, err := vfs.Lock(filepath.Join(path, ".lock"))
@@ -49,6 +49,21 @@ func openFolder(path string, node protocol.BrokerID) (*folder, error) {
 		return nil, errors.Join(err, unlock())
 	}
 	return f, nil
+}
+
+// makeFolder makes a folder and its parents, their names durable.
+func makeFolder(path string) error {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(path)
+	if err := makeFolder(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return vfs.OS().SyncDir(parent)
 }
 
 func (f *folder) readMeta() error {

@@ -62,15 +62,8 @@ func (l *Leader) AppendInternal(batch record.Batch, epoch protocol.Epoch, now ti
 }
 
 func (l *Leader) append(batch record.Batch, o log.AppendOptions, acks Acks, done func(Appended, error)) {
-	l.mu.Lock()
-	closed := l.closed
-	l.mu.Unlock()
-	if closed != nil {
-		done(Appended{}, closed)
-		return
-	}
 	count, size := int64(batch.Count()), int64(len(batch))
-	info, err := l.log.Append(batch, l.Epoch(), o)
+	info, err := l.write(batch, o)
 	if err != nil {
 		l.stats.FailedProduce.Add(1)
 		done(Appended{}, appendError(err))
@@ -88,6 +81,16 @@ func (l *Leader) append(batch record.Batch, o log.AppendOptions, acks Acks, done
 	// With the leader as the whole ISR its durable offset is the HW, so acks=1
 	// and acks=all wait for the same.
 	l.await(ack{next: info.Next, at: at, done: done})
+}
+
+// write is the only way into the log; close waits for it.
+func (l *Leader) write(batch record.Batch, o log.AppendOptions) (log.AppendInfo, error) {
+	l.appending.Lock()
+	defer l.appending.Unlock()
+	if err := l.Closed(); err != nil {
+		return log.AppendInfo{}, err
+	}
+	return l.log.Append(batch, l.Epoch(), o)
 }
 
 func (l *Leader) checkMinISR(config *metadata.TopicConfig) error {
@@ -180,6 +183,9 @@ func timestamp(t time.Time) protocol.Timestamp { return protocol.Timestamp(t.Uni
 
 // appendError gives the log's refusals Kafka's codes.
 func appendError(err error) error {
+	if _, known := errors.AsType[*protocol.Error](err); known {
+		return err
+	}
 	code := kerr.KafkaStorageError
 	switch {
 	case errors.Is(err, producer.ErrOutOfOrderSequence):

@@ -23,7 +23,7 @@ import (
 // methods may run concurrently.
 //
 // Invariants: log start <= HW <= durable offset <= LEO; the HW never goes back.
-// Lock order: mu before the log's own lock; neither is held across a sync, a
+// Lock order: appending, mu, the log's own lock; none is held across a sync, a
 // propose or a wait.
 type Leader struct {
 	key   protocol.PartitionKey
@@ -34,6 +34,8 @@ type Leader struct {
 	row    atomic.Pointer[metadata.Partition] // as the applied image has it
 	config atomic.Pointer[metadata.TopicConfig]
 	hw     atomic.Int64
+
+	appending sync.Mutex // held by the one append under way, so that nothing is written after close
 
 	mu      sync.Mutex
 	acks    ackQueue             // guarded by mu: appends whose reply waits for the HW
@@ -166,13 +168,16 @@ func (l *Leader) await(a ack) {
 	}
 }
 
-// close fails everything that waits with err; appends fail with it from now on.
+// close fails everything that waits with err; appends fail with it from now
+// on, and none is under way when it returns.
 func (l *Leader) close(err error) {
+	l.appending.Lock()
 	l.mu.Lock()
 	l.closed = err
 	acks, waiters := l.acks.items, l.waiters
 	l.acks.items, l.waiters = nil, nil
 	l.mu.Unlock()
+	l.appending.Unlock()
 	for _, a := range acks {
 		a.done(Appended{}, err)
 	}
