@@ -56,8 +56,8 @@ func dualStack(a, b string) bool {
 }
 
 // Advertised gives the addresses that clients are told to use: those of
-// advertised.listeners, else the listeners that are not the controllers'. An
-// empty host and port 0 are left for the caller to fill: only it knows the
+// advertised.listeners, else of listeners, without the controllers'. An empty
+// host and port 0 are left for the caller to fill: only it knows the
 // machine's name and the port that was bound.
 func (s *Static) Advertised() ([]Listener, error) {
 	listeners, err := s.Listeners()
@@ -81,10 +81,11 @@ func (s *Static) Advertised() ([]Listener, error) {
 			return nil, s.refuse("advertised.listeners", l.Host+" is no address that a client can connect to. Use a routable one")
 		}
 	}
-	if len(s.clientListeners(all)) == 0 {
+	clients := s.clientListeners(all)
+	if len(clients) == 0 {
 		return nil, s.refuse("advertised.listeners", "There must be one that is not in controller.listener.names")
 	}
-	return all, nil
+	return clients, nil
 }
 
 func (s *Static) defaultAdvertised(listeners []Listener) ([]Listener, error) {

@@ -48,25 +48,35 @@ func (s *Static) checkListeners() error {
 			return s.refuse("controller.listener.names", "Each must be a name of listeners ("+names(listeners)+"): "+name+" is not")
 		}
 	}
-	if addr := s.String("strata.http.listen"); addr != "" && !isHostPort(addr, 0) {
+	addr := s.String("strata.http.listen")
+	if _, ok := parseHostPort(addr); addr != "" && !ok {
 		return s.refuse("strata.http.listen", "Value must be host:port with a port from 0 to 65535, or empty for none")
 	}
 	return nil
 }
 
+// checkQuorum refuses other controllers: a broker that took them for its own
+// quorum would found a cluster beside theirs.
 func (s *Static) checkQuorum() error {
-	for _, server := range s.List("controller.quorum.bootstrap.servers") {
-		if !isHostPort(server, 1) {
-			return s.refuse("controller.quorum.bootstrap.servers", "Each entry must be host:port: "+server+" is not")
+	const setting = "controller.quorum.bootstrap.servers"
+	listeners, err := s.Listeners()
+	if err != nil {
+		return err
+	}
+	servers := s.List(setting)
+	for _, server := range servers {
+		at, ok := parseHostPort(server)
+		if !ok || at.Host == "" || at.Port == 0 {
+			return s.refuse(setting, "Each entry must be host:port: "+server+" is not")
+		}
+		if len(servers) > 1 || !slices.ContainsFunc(listeners, func(l Listener) bool { return l.Port == at.Port }) {
+			return s.refuse(setting, "A broker is its own and only controller: leave it out, or name one of this broker's listeners ("+names(listeners)+")")
 		}
 	}
 	return nil
 }
 
-func isHostPort(addr string, minPort uint16) bool {
-	l, ok := parseListener("X://" + addr)
-	return ok && l.Port >= minPort && (l.Host != "" || minPort == 0)
-}
+func parseHostPort(addr string) (Listener, bool) { return parseListener("X://" + addr) }
 
 func (s *Static) checkLogDirs() error {
 	name := "log.dirs"

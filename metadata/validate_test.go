@@ -2,6 +2,7 @@ package metadata_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,7 +46,9 @@ func TestSettingsThatContradictAreRefusedWithKeyValueAndWhatIsAllowed(t *testing
 		},
 		"listens everywhere, tells nobody": {[]string{"listeners", "PLAINTEXT://0.0.0.0:9092"}, []string{"advertised.listeners", "0.0.0.0"}},
 		"HTTP without a port":              {[]string{"strata.http.listen", "localhost"}, []string{"strata.http.listen", "localhost", "host:port"}},
-		"bootstrap server without a port":  {[]string{"controller.quorum.bootstrap.servers", "a:1,b"}, []string{"b is not", "host:port"}},
+		"bootstrap server without a port":  {[]string{"controller.quorum.bootstrap.servers", "b"}, []string{"b is not", "host:port"}},
+		"bootstrap server elsewhere":       {[]string{"controller.quorum.bootstrap.servers", "b:1"}, []string{"b:1", "own and only controller"}},
+		"several controllers":              {[]string{"controller.quorum.bootstrap.servers", "a:9092,b:9092"}, []string{"a:9092,b:9092", "own and only controller"}},
 		"bootstrap server without a host":  {[]string{"controller.quorum.bootstrap.servers", ":1"}, []string{":1 is not"}},
 		"several log directories":          {[]string{"log.dirs", "/a,/b"}, []string{"log.dirs", "/a,/b", "One log directory", "not 2"}},
 		"no log directory":                 {[]string{"log.dirs", " "}, []string{"log.dirs", "not 0"}},
@@ -129,6 +132,54 @@ func TestListenersAndWhatClientsAreTold(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAFileAsKafkaShipsItStarts uses the keys of the server.properties that
+// Kafka 4 comes with for a combined node.
+func TestAFileAsKafkaShipsItStarts(t *testing.T) {
+	file, err := metadata.ReadProperties(strings.NewReader(`
+# Licensed to whom it may concern
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=localhost:9093
+listeners=PLAINTEXT://:9092,CONTROLLER://:9093
+advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+num.network.threads=3
+num.io.threads=8
+socket.send.buffer.bytes=102400
+socket.receive.buffer.bytes=102400
+socket.request.max.bytes=104857600
+log.dirs=/tmp/kraft-combined-logs
+num.partitions=1
+num.recovery.threads.per.data.dir=1
+offsets.topic.replication.factor=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+log.retention.hours=168
+log.segment.bytes=1073741824
+log.retention.check.interval.ms=300000
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, ignored, err := metadata.NewStatic(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(ignored, "num.io.threads") {
+		t.Errorf("ignored are %v: num.io.threads is not among them", ignored)
+	}
+	advertised, err := s.Advertised()
+	if err != nil || fmt.Sprint(advertised) != "[PLAINTEXT://localhost:9092]" {
+		t.Errorf("clients are told %v, %v", advertised, err)
 	}
 }
 
