@@ -38,8 +38,11 @@ func TestTheTourOfTheReadmeWorksWhenPasted(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// What the tour needs is installed before the tests.
-	script := "set -eo pipefail\nmake() { test \"$*\" = deps; }\n"
+	setup, err := filepath.Abs("setup.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "set -eo pipefail\nmake() { test \"$*\" = deps; '" + setup + "' kcat kafka; }\n"
 	blocks := tourBlock.FindAllStringSubmatch(string(readme), -1)
 	for _, block := range blocks {
 		script += block[1]
