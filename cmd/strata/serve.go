@@ -17,6 +17,10 @@ import (
 func serve(ctx context.Context, static *metadata.Static, logger *slog.Logger, ready func(b *broker.Broker, took time.Duration) error) error {
 	began := time.Now()
 	b, err := broker.New(ctx, broker.Config{Static: static, Logger: logger})
+	if err != nil && ctx.Err() != nil {
+		logger.Info("stopped before it was ready", "reason", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

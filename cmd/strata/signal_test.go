@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -145,5 +146,29 @@ func TestSecondSignalKills(t *testing.T) {
 	})
 	if status, isWait := cmd.ProcessState.Sys().(syscall.WaitStatus); !isWait || status.Signal() != syscall.SIGINT {
 		t.Errorf("it ended with %s, want the signal", cmd.ProcessState)
+	}
+}
+
+func TestCtrlCEndsAStartThatWaitsForItsBucket(t *testing.T) {
+	var config net.ListenConfig
+	silent, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	t.Setenv("AWS_ACCESS_KEY_ID", "any")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "any")
+	url := "s3://bucket?region=us-east-1&endpoint=http://" + silent.Addr().String()
+	cmd, _, stdout, stderr := start(t, "dev", "--data-dir", t.TempDir(), "--bucket", url, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	conn, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if code, took := interrupt(t, cmd, syscall.SIGINT); code != 0 || took > stopLimit {
+		t.Errorf("status %d after %v: %s", code, took, stderr)
+	}
+	if stdout.String() != "" {
+		t.Errorf("it said that it was ready: %s", stdout)
 	}
 }
