@@ -129,7 +129,7 @@ func (b *Broker) openFolder(context.Context) error {
 func (b *Broker) openQuorum(ctx context.Context) error {
 	var err error
 	b.node, err = quorum.Open(ctx, quorum.Config{
-		Dir: filepath.Join(b.folder.path, "strata-metadata"), NodeID: b.self(), DirectoryID: b.folder.id, Logger: b.cfg.Logger, Bootstrap: true,
+		Dir: filepath.Join(b.folder.path, metadataDir), NodeID: b.self(), DirectoryID: b.folder.id, Logger: b.cfg.Logger, Bootstrap: true,
 	})
 	if err != nil {
 		return err

@@ -21,8 +21,9 @@ import (
 const folderFormat = 1
 
 const (
-	metaFile  = "meta.properties"     // Kafka's name and form, with strata.format beside
-	epochFile = "strata-broker-epoch" // the last broker epoch this folder was given
+	metaFile    = "meta.properties" // Kafka's name and form, with strata.format beside
+	metadataDir = "strata-metadata"
+	epochFile   = "strata-broker-epoch" // the last broker epoch this folder was given
 )
 
 // folder is the data directory of this process: locked, and known by name.
@@ -69,6 +70,9 @@ func makeFolder(path string) error {
 func (f *folder) readMeta() error {
 	raw, err := os.ReadFile(filepath.Join(f.path, metaFile))
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(f.path, metadataDir)); err == nil {
+			return fmt.Errorf("data folder %s: %s is missing beside %s: put it back, or start with an empty folder", f.path, metaFile, metadataDir)
+		}
 		_, _ = rand.Read(f.id[:]) // crypto/rand never fails
 		return f.writeMeta("")
 	}

@@ -63,7 +63,10 @@ type fetch struct {
 // returns. Fetch itself does not wait. When gone is closed the fetch ends.
 //
 // The bytes never exceed MaxBytes, nor a partition's share its MaxBytes, except
-// that the first batch of the first partition that has data is sent whole.
+// that the first batch of the first partition that has data is sent whole. Shares
+// are dealt out in the order of parts, whichever tier they are in: a client rotates
+// that order so that none starves (KIP-74). What the bucket leaves of its shares
+// goes to the hot partitions, so that an outage of it does not starve them.
 func Fetch(cold Cold, parts []FetchPartition, o FetchOptions, reply func([]FetchResult)) {
 	f := &fetch{cold: cold, parts: parts, options: o, reply: reply}
 	f.waiter.Wake = func() {
@@ -130,9 +133,17 @@ func (f *fetch) watch(p *fetchPlan) bool {
 // fetchPlan is one look at all partitions.
 type fetchPlan struct {
 	results []FetchResult
-	tiered  []int // indexes of partitions to be read from the cold tier
-	bytes   int
+	tiered  []coldShare
+	bytes   int // of hot records
+	held    int // of MaxBytes, for the cold tier
 	failed  bool
+}
+
+// coldShare is a partition to be read from the cold tier.
+type coldShare struct {
+	index  int // into the parts of the fetch
+	bytes  int
+	minOne bool
 }
 
 func (p *fetchPlan) release() {
@@ -167,28 +178,43 @@ func (f *fetch) planPartition(p *fetchPlan, i int) {
 	}
 	r.HighWatermark, r.LogStart = l.HighWatermark(), l.LogStart()
 	r.LastStable = l.log.LastStable(r.HighWatermark)
-	below := r.HighWatermark
-	if f.options.Committed {
-		below = r.LastStable
-	}
 	if d := l.diverging(part); d != nil {
 		r.Diverging, p.failed = d, true
 		return
 	}
-	room := min(part.MaxBytes, f.options.MaxBytes-p.bytes)
-	s, err := l.readHot(part.From, below, max(0, room), p.bytes == 0)
+	first := p.bytes == 0 && len(p.tiered) == 0
+	room := max(0, min(part.MaxBytes, f.options.MaxBytes-p.bytes-p.held))
+	if f.readHot(p, i, f.below(r), room, first) {
+		p.tiered = append(p.tiered, coldShare{i, room, first})
+		p.held += room
+	}
+}
+
+// readHot reads a partition's share from the hot tier; true means that only the bucket has it.
+func (f *fetch) readHot(p *fetchPlan, i int, below protocol.Offset, room int, minOne bool) (tiered bool) {
+	part, r := &f.parts[i], &p.results[i]
+	s, err := part.Leader.readHot(part.From, below, room, minOne)
 	switch {
 	case errors.Is(err, errTiered):
-		p.tiered = append(p.tiered, i)
+		return true
 	case err != nil:
 		r.Err, p.failed = err, true
 	case s.Len() > 0:
 		r.Records = s
 		p.bytes += s.Len()
 		if f.options.Committed {
-			r.Aborted, r.Err = l.log.Aborted(part.From, s.Next())
+			r.Aborted, r.Err = part.Leader.log.Aborted(part.From, s.Next())
 		}
 	}
+	return false
+}
+
+// below is the first offset of a partition that this fetch may not see.
+func (f *fetch) below(r *FetchResult) protocol.Offset {
+	if f.options.Committed {
+		return r.LastStable
+	}
+	return r.HighWatermark
 }
 
 // diverging compares the last epoch a reader has with the lineage (KIP-595).
@@ -203,29 +229,43 @@ func (l *Leader) diverging(part *FetchPartition) *protocol.EpochEnd {
 	return &protocol.EpochEnd{Epoch: epoch, End: end}
 }
 
-// readCold reads the tiered partitions of a plan in parallel. Each reserves its
-// share of MaxBytes first, so that together with the hot ones they stay within it.
+// readCold reads the tiered partitions of a plan in parallel, each within the share that the plan
+// holds for it, so that together with the hot ones they stay within MaxBytes.
 func (f *fetch) readCold(p *fetchPlan) []FetchResult {
 	ctx, cancel := context.WithTimeout(context.Background(), f.options.ColdWait)
 	defer cancel()
-	left, first := f.options.MaxBytes-p.bytes, p.bytes == 0
 	var wg sync.WaitGroup
-	for n, i := range p.tiered {
-		share := min(f.parts[i].MaxBytes, left)
-		minOne := first && n == 0
-		if share <= 0 && !minOne {
-			continue
+	for _, c := range p.tiered {
+		if c.bytes > 0 || c.minOne {
+			wg.Go(func() { f.readColdPartition(ctx, c, &p.results[c.index]) })
 		}
-		left -= max(0, share)
-		wg.Go(func() { f.readColdPartition(ctx, i, max(0, share), minOne, &p.results[i]) })
 	}
 	wg.Wait()
-	return trim(p, f.options.MaxBytes)
+	f.topUp(p, trim(p, f.options.MaxBytes))
+	return p.results
 }
 
-func (f *fetch) readColdPartition(ctx context.Context, i, share int, minOne bool, r *FetchResult) {
-	part := &f.parts[i]
-	got, err := f.cold.Read(ctx, part.Leader.key, part.From, share, minOne)
+// topUp gives hot partitions that got nothing what the cold ones left of MaxBytes.
+func (f *fetch) topUp(p *fetchPlan, total int) {
+	cold := map[int]bool{}
+	for _, c := range p.tiered {
+		cold[c.index] = true
+	}
+	for i := range f.parts {
+		r := &p.results[i]
+		if cold[i] || f.parts[i].Leader == nil || r.Err != nil || r.Records != nil || r.Diverging != nil {
+			continue
+		}
+		room := min(f.parts[i].MaxBytes, f.options.MaxBytes-total)
+		if room > 0 && !f.readHot(p, i, f.below(r), room, total == 0) && r.Records != nil {
+			total += r.Records.Len()
+		}
+	}
+}
+
+func (f *fetch) readColdPartition(ctx context.Context, c coldShare, r *FetchResult) {
+	part := &f.parts[c.index]
+	got, err := f.cold.Read(ctx, part.Leader.key, part.From, c.bytes, c.minOne)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		// The client asks again; by then the cache may have it.
@@ -240,9 +280,8 @@ func (f *fetch) readColdPartition(ctx context.Context, i, share int, minOne bool
 }
 
 // trim takes out what exceeds limit because the first batch was larger than
-// its share.
-func trim(p *fetchPlan, limit int) []FetchResult {
-	total := 0
+// its share, and returns what is left.
+func trim(p *fetchPlan, limit int) (total int) {
 	for i := range p.results {
 		r := &p.results[i]
 		if r.Records == nil {
@@ -255,7 +294,7 @@ func trim(p *fetchPlan, limit int) []FetchResult {
 		}
 		total += r.Records.Len()
 	}
-	return p.results
+	return total
 }
 
 // heapRecords are batches in memory.

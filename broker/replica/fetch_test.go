@@ -177,6 +177,28 @@ func TestHotAndColdPartitionsShareTheLimit(t *testing.T) {
 	}
 }
 
+func TestSharesAreDealtInTheOrderAskedForWhicheverTier(t *testing.T) {
+	w := newWorld(t)
+	w.cold = coldTier{size: 50}
+	leaders := tiered(t, w, 2)
+	_, sizes := fetch(w, []replica.FetchPartition{part(leaders[0], 0, 1<<20), part(leaders[1], 2, 1<<20)},
+		replica.FetchOptions{MinBytes: 1, MaxBytes: 60, MaxWait: time.Hour, ColdWait: time.Minute})
+	if sizes[0] != 50 || sizes[1] != 0 {
+		t.Errorf("sizes %v: the cold partition was asked for first", sizes)
+	}
+}
+
+func TestHotPartitionsGetWhatAnOutageOfTheBucketLeaves(t *testing.T) {
+	w := newWorld(t)
+	w.cold = coldTier{size: 10, wait: time.Hour}
+	leaders := tiered(t, w, 2)
+	r, sizes := fetch(w, []replica.FetchPartition{part(leaders[0], 0, 1<<20), part(leaders[1], 2, 1<<20)},
+		replica.FetchOptions{MinBytes: 1, MaxBytes: 1000, MaxWait: time.Hour, ColdWait: time.Millisecond})
+	if sizes[0] != 0 || sizes[1] == 0 || r[0].Err != nil {
+		t.Errorf("sizes %v", sizes)
+	}
+}
+
 func TestAnOversizedColdBatchIsSentAlone(t *testing.T) {
 	w := newWorld(t)
 	w.cold = coldTier{size: 10000}
