@@ -302,12 +302,25 @@ func (b *Broker) closeAll(clean bool) error {
 		errs = append(errs, b.dir.Close(clean))
 	}
 	if b.node != nil {
-		errs = append(errs, b.node.Close())
+		errs = append(errs, b.closeQuorum())
 	}
 	if b.folder != nil {
 		errs = append(errs, b.folder.unlock())
 	}
 	return errors.Join(errs...)
+}
+
+// closeQuorum does not wait for ever: badger retries a flush without end when
+// its folder has vanished or the disk is full. What it was told is synced already.
+func (b *Broker) closeQuorum() error {
+	done := make(chan error, 1)
+	go func() { done <- b.node.Close() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(5 * time.Second):
+		return errors.New("the metadata store does not close: its folder may be gone or the disk full")
+	}
 }
 
 // Listeners are the addresses clients use, "NAME://host:port" each.

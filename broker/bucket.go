@@ -15,8 +15,12 @@ import (
 	"github.com/stratabroker/strata/tiering/object/drivers"
 )
 
-// bindTimeout bounds the first talk with the bucket at start.
-const bindTimeout = 10 * time.Second
+// How long a start waits for the bucket: the first one needs it, later ones go
+// on without and ask again.
+const (
+	bindTimeout   = 10 * time.Second
+	rebindTimeout = time.Second
+)
 
 // bucket is the cold tier of this broker.
 type bucket struct {
@@ -35,6 +39,10 @@ type bucket struct {
 // start only: later ones go on and ask again (DESIGN D22).
 func (b *Broker) openBucket(ctx context.Context) error {
 	raw := b.cfg.Static.String("strata.bucket.url")
+	bound := b.node.Image().Bucket()
+	if raw == "" && bound.Generation != 0 {
+		return fmt.Errorf("strata.bucket.url is not set, but part of this cluster's data is in %s: set it", bound.URL)
+	}
 	if raw == "" {
 		return nil
 	}
@@ -49,18 +57,22 @@ func (b *Broker) openBucket(ctx context.Context) error {
 		}
 	}
 	b.bucket = k
-	first := b.node.Image().Bucket().Generation == 0
+	first := bound.Generation == 0
 	k.bind = func(ctx context.Context) error { return k.bindOnce(ctx, first) }
-	bindCtx, cancel := context.WithTimeout(ctx, bindTimeout)
+	timeout := rebindTimeout
+	if first {
+		timeout = bindTimeout
+	}
+	bindCtx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err = k.bind(bindCtx)
 	switch {
 	case err == nil:
 		k.bind = nil
-	case first, errors.Is(err, tiering.ErrRefused), errors.Is(err, format.ErrNewerFormat), errors.Is(err, object.ErrNoBucket), errors.Is(err, object.ErrDenied):
+	case first, errors.Is(err, tiering.ErrRefused), errors.Is(err, format.ErrNewerFormat):
 		return fmt.Errorf("strata.bucket.url=%s: %w", url, err)
 	default:
-		b.cfg.Logger.Warn("the bucket does not answer: the broker starts without it and asks again", "bucket", url.String(), "error", err)
+		b.cfg.Logger.Error("the bucket does not answer: the broker starts without it and asks again", "bucket", url.String(), "error", err)
 	}
 	k.reader = tiering.NewReader(tiering.ReaderConfig{
 		Store: k.store, Metadata: b.node, CacheBytes: b.cfg.Static.Int("strata.cache.bytes"), IndexCacheBytes: b.cfg.Static.Int("strata.cache.index.bytes"),

@@ -39,9 +39,13 @@ func (c *Config) serverConfig() server.Config {
 	if budget < 0 {
 		budget = s.Int("strata.request.memory.bytes")
 	}
+	idle := s.Millis("connections.max.idle.ms")
+	if idle < 0 {
+		idle = metadata.Never
+	}
 	return server.Config{
 		Logger: c.Logger, MaxConnections: int(s.Int("max.connections")), MaxConnectionsPerIP: int(s.Int("max.connections.per.ip")),
 		MaxFrame: protocol.ByteSize(s.Int("strata.frame.max.bytes")), MaxProduceFrame: protocol.ByteSize(s.Int("socket.request.max.bytes")),
-		MemoryBudget: protocol.ByteSize(budget), FrameTimeout: s.Millis("strata.frame.idle.ms"), IdleTimeout: s.Millis("connections.max.idle.ms"),
+		MemoryBudget: protocol.ByteSize(budget), FrameTimeout: s.Millis("strata.frame.idle.ms"), IdleTimeout: idle,
 	}
 }

@@ -57,6 +57,7 @@ var (
 	mUnderReplicated = metric{"kafka_server_replicamanager_underreplicatedpartitions", "Led partitions with a replica out of sync.", gauge, nil}
 	mOffline         = metric{"kafka_server_replicamanager_offlinereplicacount", "Partitions that cannot be opened.", gauge, nil}
 	mController      = metric{"kafka_controller_kafkacontroller_activecontrollercount", "1 on the broker that is the controller.", gauge, nil}
+	mOfflineParts    = metric{"kafka_controller_kafkacontroller_offlinepartitionscount", "Partitions without a leader that serves them.", gauge, nil}
 	mTopicsTotal     = metric{"kafka_controller_kafkacontroller_globaltopiccount", "Topics of the cluster.", gauge, nil}
 	mPartsTotal      = metric{"kafka_controller_kafkacontroller_globalpartitioncount", "Partitions of the cluster.", gauge, nil}
 	mImageIndex      = metric{"strata_metadata_applied_index", "Index of the last metadata command applied.", gauge, nil}
@@ -177,6 +178,7 @@ func (c collector) cluster(e emitter) {
 		controller = 1
 	}
 	e.emit(mController, controller)
+	e.emit(mOfflineParts, float64(c.b.replicas.Offline()))
 	e.emit(mTopicsTotal, float64(img.TopicCount()))
 	e.emit(mPartsTotal, float64(img.PartitionCount()))
 	e.emit(mImageIndex, float64(img.Index()))

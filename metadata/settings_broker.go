@@ -20,14 +20,22 @@ var brokerIndex = sync.OnceValue(func() map[string]*Setting {
 // BrokerSetting looks up one broker setting, also one that is known and ignored.
 func BrokerSetting(name string) (*Setting, bool) {
 	s, ok := brokerIndex()[name]
-	if !ok && ignoredPerListener(name) {
+	if !ok && ignoredByPrefix(name) {
 		return &Setting{Name: name, Type: StringSetting, Null: true, Ignored: true}, true
 	}
 	return s, ok
 }
 
-// ignoredPerListener tells names such as listener.name.internal.ssl.keystore.location.
-func ignoredPerListener(name string) bool { return strings.HasPrefix(name, "listener.name.") }
+// ignoredByPrefix tells names that Kafka makes up of a prefix and others: settings
+// of one listener, and of its plug-ins for tiered storage.
+func ignoredByPrefix(name string) bool {
+	for _, prefix := range []string{"listener.name.", "rsm.config.", "rlmm.config."} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
 
 // BrokerSettings is the table of the broker settings that strata acts on. Names
 // without strata. have Kafka 4.3's meaning, default and range.
@@ -62,8 +70,8 @@ func networkSettings() []Setting {
 	return []Setting{
 		{Name: "connections.max.idle.ms", Type: LongSetting, Default: "600000", Min: -1, Doc: "Close a connection that was idle this long; -1 never."},
 		{Name: "fetch.max.bytes", Type: IntSetting, Default: "57671680", Min: 1024, Doc: "Largest response to one fetch, whatever the client asks."},
-		{Name: "max.connections", Type: IntSetting, Default: "2147483647", Doc: "Connections at one time, all listeners together."},
-		{Name: "max.connections.per.ip", Type: IntSetting, Default: "2147483647", Doc: "Connections at one time from one address."},
+		{Name: "max.connections", Type: IntSetting, Default: "2147483647", Min: 1, Doc: "Connections at one time, all listeners together."},
+		{Name: "max.connections.per.ip", Type: IntSetting, Default: "2147483647", Min: 1, Doc: "Connections at one time from one address."},
 		{Name: "queued.max.request.bytes", Type: LongSetting, Default: "-1", Min: -1, Doc: "Memory for requests that were read and not answered; -1 takes strata.request.memory.bytes."},
 		{Name: "socket.listen.backlog.size", Type: IntSetting, Default: "50", Min: 1, Ignored: true, Doc: "Length of the accept queue. The operating system's limit is used."},
 		{Name: "socket.receive.buffer.bytes", Type: IntSetting, Default: "102400", Min: -1, Doc: "SO_RCVBUF of a client's socket; -1 leaves it to the operating system."},
@@ -139,10 +147,10 @@ func strataSettings() []Setting {
 		{Name: "strata.frame.max.bytes", Type: IntSetting, Default: "1048576", Min: 1024, Doc: "Largest request other than Produce."},
 		{Name: "strata.http.listen", Type: StringSetting, Default: "127.0.0.1:9644", Doc: "Address of /metrics, /healthz and /readyz; empty for none."},
 		{Name: "strata.remote.storage.enable", Type: BooleanSetting, Null: true, Doc: "Default of the topic setting remote.storage.enable; unset means true where a bucket is set."},
-		{Name: "strata.request.memory.bytes", Type: LongSetting, Default: "268435456", Min: 1 << 20, Doc: "Memory for requests being read or served, all connections together."},
+		{Name: "strata.request.memory.bytes", Type: LongSetting, Default: "268435456", Min: 8 << 20, Doc: "Memory for requests being read or served, all connections together."},
 		{Name: "strata.segment.min.bytes", Type: IntSetting, Default: "1048576", Doc: "Default of the topic setting strata.segment.min.bytes."},
 		{Name: "strata.sweep.grace.ms", Type: LongSetting, Default: "3600000", Min: 100, Doc: "How long an object that nothing names is left alone, so that readers of an old manifest finish."},
-		{Name: "strata.sweep.interval.ms", Type: LongSetting, Default: "900000", Min: 100, Doc: "Time between two rounds of the sweeper; rounds are at least a grace apart."},
+		{Name: "strata.sweep.interval.ms", Type: LongSetting, Default: "900000", Min: 100, Doc: "Time between two rounds of the sweeper. An object that nothing names is deleted once it has been so for a grace, at most two graces and two intervals after it became garbage."},
 		{Name: "strata.upload.timeout.ms", Type: LongSetting, Default: "60000", Min: 100, Doc: "Deadline of one upload, on top of the time its size needs at 1 MiB/s."},
 	}
 }

@@ -47,6 +47,7 @@ delete.records.purgatory.purge.interval.requests
 early.start.listeners
 fetch.purgatory.purge.interval.requests
 follower.fetch.last.tiered.offset.enable
+follower.replication.throttled.rate
 group.consumer.assignment.interval.ms
 group.consumer.assignors
 group.consumer.heartbeat.interval.ms
@@ -102,9 +103,11 @@ group.streams.min.session.timeout.ms
 group.streams.num.standby.replicas
 group.streams.session.timeout.ms
 initial.broker.registration.timeout.ms
+inter.broker.listener.name
 kafka.metrics.polling.interval.secs
 kafka.metrics.reporters
 leader.imbalance.check.interval.seconds
+leader.replication.throttled.rate
 log.cleaner.backoff.ms
 log.cleaner.dedupe.buffer.size
 log.cleaner.enable
@@ -148,6 +151,7 @@ offsets.commit.timeout.ms
 offsets.load.buffer.size
 offsets.topic.compression.codec
 principal.builder.class
+producer.id.expiration.check.interval.ms
 producer.purgatory.purge.interval.requests
 queued.max.requests
 quota.window.num
@@ -176,6 +180,7 @@ remote.log.storage.manager.class.name
 remote.log.storage.manager.class.path
 remote.log.storage.manager.impl.prefix
 remote.log.storage.system.enable
+replica.alter.log.dirs.io.max.bytes.per.second
 replica.fetch.backoff.ms
 replica.fetch.max.bytes
 replica.fetch.min.bytes
@@ -238,6 +243,7 @@ sasl.oauthbearer.sub.claim.name
 sasl.oauthbearer.token.endpoint.url
 sasl.server.callback.handler.class
 sasl.server.max.receive.size
+security.inter.broker.protocol
 security.providers
 server.max.startup.time.ms
 share.coordinator.append.linger.ms

@@ -132,3 +132,26 @@ func TestLocalRetentionStaysWithinRetention(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestATimeForEverDoesNotWrapRound(t *testing.T) {
+	s := static(t, "strata.sweep.grace.ms", "9223372036854775807", "connections.max.idle.ms", "-1")
+	if got := s.Millis("strata.sweep.grace.ms"); got != metadata.Never {
+		t.Errorf("%v", got)
+	}
+	if got := s.Millis("connections.max.idle.ms"); got >= 0 {
+		t.Errorf("-1 became %v", got)
+	}
+}
+
+func TestPluginSettingsOfKafkaAreAcceptedAndNamed(t *testing.T) {
+	_, ignored, err := metadata.NewStatic(map[string]string{"node.id": "1", "rsm.config.x": "1", "rlmm.config.y": "2", "listener.name.a.ssl.keystore.type": "PEM"})
+	if err != nil || len(ignored) != 3 {
+		t.Fatalf("%v %v", ignored, err)
+	}
+}
+
+func TestDeletionOnDisableIsOnlyWhatTheTopicItselfAsksFor(t *testing.T) {
+	if static(t, "strata.bucket.url", "dir:///b", "strata.remote.storage.enable", "false").Topic(metadata.EmptyImage(), "x").RemoteDelete {
+		t.Error("a default asks for deletion")
+	}
+}

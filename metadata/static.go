@@ -139,7 +139,10 @@ func (s *Static) Bool(name string) bool { return strings.EqualFold(s.String(name
 // List gives the members of a list.
 func (s *Static) List(name string) []string { return SplitList(s.String(name)) }
 
-// Millis gives a duration out of a setting in milliseconds.
+// Never is a time that does not come: what a setting that means "for ever" gives.
+const Never = 100 * 365 * 24 * time.Hour
+
+// Millis gives a duration out of a setting in milliseconds, at most Never.
 func (s *Static) Millis(name string) time.Duration {
-	return time.Duration(s.Int(name)) * time.Millisecond
+	return time.Duration(min(s.Int(name), int64(Never/time.Millisecond))) * time.Millisecond
 }

@@ -45,8 +45,11 @@ type TopicConfig struct {
 	TimestampBeforeMaxMs, TimestampAfterMaxMs int64
 	MaxMessageBytes, MinISR                   int32
 	LogAppendTime                             bool
-	RemoteStorage, RemoteCopyDisable          bool
-	UncleanElection                           bool
+	// RemoteDelete: this topic itself says remote.storage.enable=false and
+	// remote.log.delete.on.disable=true, so its objects are to go. A default never says so.
+	RemoteDelete                     bool
+	RemoteStorage, RemoteCopyDisable bool
+	UncleanElection                  bool
 }
 
 // BrokerValues gives every candidate for a broker setting's value, strongest first.
@@ -116,7 +119,10 @@ func (s *Static) Topic(img *Image, topic string) TopicConfig {
 	for name, setting := range topicIndex() {
 		values[name] = s.TopicValues(img, topic, setting)[0].Value
 	}
-	return topicConfig(values)
+	c := topicConfig(values)
+	own, _ := img.Config(Resource{TopicResource, topic}, "remote.storage.enable")
+	c.RemoteDelete = strings.EqualFold(own, "false") && strings.EqualFold(values["remote.log.delete.on.disable"], "true")
+	return c
 }
 
 func topicConfig(values map[string]string) TopicConfig {
@@ -213,6 +219,12 @@ func checkLocalRetention(c TopicConfig, values map[string]string) error {
 			return &SettingError{Name: name, Value: values[name], Want: fmt.Sprintf("Value must not be more than %s property value: %d", strings.TrimPrefix(name, "local."), total)}
 		}
 		return nil
+	}
+	if c.RemoteCopyDisable && (c.LocalRetentionMs != c.RetentionMs || c.LocalRetentionBytes != c.RetentionBytes) {
+		return &SettingError{
+			Name: "remote.log.copy.disable", Value: "true",
+			Want: "local.retention.ms and local.retention.bytes must be -2 or those of retention.ms and retention.bytes, since nothing more is copied",
+		}
 	}
 	if err := check("local.retention.ms", c.LocalRetentionMs, c.RetentionMs); err != nil {
 		return err

@@ -70,11 +70,20 @@ func (a *Admin) AlterConfigs(ctx context.Context, r metadata.Resource, changes [
 	if validateOnly || len(cmd.Changes) == 0 {
 		return nil
 	}
-	if err := a.checkReserve(); err != nil {
+	if err := a.checkReserve(); err != nil && grows(was, cmd.Changes) {
 		return err
 	}
 	err = a.propose(ctx, &metadata.Command{Kind: &metadatapb.Command_AlterConfigs{AlterConfigs: cmd}})
 	return err
+}
+
+// grows tells whether the changes add an override to the metadata. Retention
+// does not count: to lower it is how space is freed.
+func grows(was map[string]string, changes []*metadatapb.Config) bool {
+	return slices.ContainsFunc(changes, func(c *metadatapb.Config) bool {
+		_, had := was[c.GetName()]
+		return c.Value != nil && !had && !strings.Contains(c.GetName(), "retention.")
+	})
 }
 
 // resource checks that the resource exists and tells how its settings are looked up.

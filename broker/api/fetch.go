@@ -31,9 +31,9 @@ func (h *Handler) fetch(r *server.Request) {
 		return
 	}
 	static, img := h.cfg.Admin.Static(), h.cfg.Admin.Image()
-	parts := h.fetchPartitions(img, req)
+	parts, limit := h.fetchPartitions(img, req), static.Int("fetch.max.bytes")
 	options := replica.FetchOptions{
-		MinBytes: int(req.MinBytes), MaxBytes: int(min(int64(max(req.MaxBytes, 0)), static.Int("fetch.max.bytes"))),
+		MinBytes: int(min(int64(req.MinBytes), limit)), MaxBytes: int(min(int64(max(req.MaxBytes, 0)), limit)),
 		MaxWait:   min(time.Duration(max(req.MaxWaitMillis, 0))*time.Millisecond, maxFetchWait),
 		ColdWait:  time.Duration(static.BrokerInt(img, "remote.fetch.max.wait.ms")) * time.Millisecond,
 		Committed: req.IsolationLevel == 1,

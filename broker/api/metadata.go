@@ -50,11 +50,11 @@ func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) *kmsg.M
 	// Null means all; in version 0, which has no null, an empty list does.
 	if req.Topics == nil || req.Version == 0 && len(req.Topics) == 0 {
 		for t := range img.Topics() {
-			resp.Topics = append(resp.Topics, describe(img, t))
+			resp.Topics = append(resp.Topics, h.describe(img, t))
 		}
 	}
 	for _, t := range req.Topics {
-		resp.Topics = append(resp.Topics, lookup(img, t))
+		resp.Topics = append(resp.Topics, h.lookup(img, t))
 	}
 	for i := range resp.Topics {
 		resp.Topics[i].AuthorizedOperations = noOperations
@@ -65,12 +65,12 @@ func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) *kmsg.M
 	return resp
 }
 
-func lookup(img *metadata.Image, want kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {
+func (h *Handler) lookup(img *metadata.Image, want kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic, out.TopicID = want.Topic, want.TopicID
 	if id := protocol.TopicID(want.TopicID); !id.IsZero() {
 		if t, ok := img.TopicByID(id); ok {
-			return describe(img, t)
+			return h.describe(img, t)
 		}
 		out.ErrorCode = kerr.UnknownTopicID.Code
 		return out
@@ -80,7 +80,7 @@ func lookup(img *metadata.Image, want kmsg.MetadataRequestTopic) kmsg.MetadataRe
 		return out
 	}
 	if t, ok := img.Topic(*want.Topic); ok {
-		return describe(img, t)
+		return h.describe(img, t)
 	}
 	out.ErrorCode, out.IsInternal = kerr.UnknownTopicOrPartition.Code, admin.Internal(*want.Topic)
 	return out
@@ -131,7 +131,7 @@ func (h *Handler) createMissing(ctx context.Context, r *server.Request, req *kms
 	return resp
 }
 
-func describe(img *metadata.Image, t metadata.Topic) kmsg.MetadataResponseTopic {
+func (h *Handler) describe(img *metadata.Image, t metadata.Topic) kmsg.MetadataResponseTopic {
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic, out.TopicID, out.IsInternal = &t.Name, t.ID, admin.Internal(t.Name)
 	for row := range img.Partitions(t.ID) {
@@ -146,7 +146,7 @@ func describe(img *metadata.Image, t metadata.Topic) kmsg.MetadataResponseTopic 
 		for _, id := range row.ISR {
 			p.ISR = append(p.ISR, int32(id))
 		}
-		if b, ok := img.Broker(row.Leader); !ok || b.Fenced {
+		if b, ok := img.Broker(row.Leader); !ok || b.Fenced || h.cfg.Replicas.IsOffline(row.Key) {
 			p.Leader, p.ErrorCode = int32(protocol.NoBroker), kerr.LeaderNotAvailable.Code
 		}
 		out.Partitions = append(out.Partitions, p)

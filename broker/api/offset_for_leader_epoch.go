@@ -11,6 +11,8 @@ import (
 // OffsetForLeaderEpoch, versions 2 to 4: where an epoch ends, for clients that
 // check whether the log was truncated under them (KIP-320).
 func (h *Handler) offsetForLeaderEpoch(ctx context.Context, req *kmsg.OffsetForLeaderEpochRequest) kmsg.Response {
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Admin.Static().Millis("remote.list.offsets.request.timeout.ms"))
+	defer cancel()
 	resp, img := kmsg.NewPtrOffsetForLeaderEpochResponse(), h.cfg.Admin.Image()
 	for _, t := range req.Topics {
 		out := kmsg.NewOffsetForLeaderEpochResponseTopic()

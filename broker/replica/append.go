@@ -115,8 +115,9 @@ func checkClientBatch(records []byte, config *metadata.TopicConfig, now time.Tim
 		return nil, protocol.Errorf(kerr.CorruptMessage, "%v", err)
 	case len(rest) > 0:
 		return nil, protocol.Errorf(kerr.InvalidRecord, "more than one record batch was sent for one partition")
-	case len(batch) > int(config.MaxMessageBytes):
-		return nil, protocol.Errorf(kerr.MessageTooLarge, "the record batch has %d bytes, max.message.bytes is %d", len(batch), config.MaxMessageBytes)
+	}
+	if err := checkSize(batch, config); err != nil {
+		return nil, err
 	}
 	if err := batch.Check(); err != nil {
 		if errors.Is(err, record.ErrInvalid) {
@@ -125,6 +126,13 @@ func checkClientBatch(records []byte, config *metadata.TopicConfig, now time.Tim
 		return nil, protocol.Errorf(kerr.CorruptMessage, "%v", err)
 	}
 	return batch, checkClientHeader(batch, config, now)
+}
+
+func checkSize(b record.Batch, config *metadata.TopicConfig) error {
+	if len(b) > int(config.MaxMessageBytes) {
+		return protocol.Errorf(kerr.MessageTooLarge, "the record batch has %d bytes, max.message.bytes is %d", len(b), config.MaxMessageBytes)
+	}
+	return nil
 }
 
 func checkClientHeader(b record.Batch, config *metadata.TopicConfig, now time.Time) error {
@@ -176,7 +184,7 @@ func conform(b record.Batch, config *metadata.TopicConfig) (record.Batch, error)
 	if err != nil {
 		return nil, protocol.Errorf(kerr.InvalidRecord, "%v", err)
 	}
-	return out, nil
+	return out, checkSize(out, config)
 }
 
 func timestamp(t time.Time) protocol.Timestamp { return protocol.Timestamp(t.UnixMilli()) }

@@ -60,7 +60,7 @@ type fetch struct {
 // Fetch reads several partitions: at once when at least MinBytes are there,
 // anything is wrong or data must come from the bucket, else when they are
 // there or MaxWait has passed. Reply is called once, maybe before Fetch
-// returns. Fetch itself does not wait. When gone is closed the fetch ends.
+// returns. Fetch itself does not wait.
 //
 // The bytes never exceed MaxBytes, nor a partition's share its MaxBytes, except
 // that the first batch of the first partition that has data is sent whole. Shares

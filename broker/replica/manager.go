@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"runtime"
@@ -50,6 +51,8 @@ type Manager struct {
 	offline map[protocol.PartitionKey]error   // guarded by mu: why a partition placed here cannot be opened
 	configs map[string]*metadata.TopicConfig  // guarded by mu; one for all partitions of a topic
 
+	found    map[protocol.PartitionKey]bool // directories there were at the start; set by Load before it opens any
+	applying sync.Mutex                     // held by Apply and by whoever else opens partitions
 	image    atomic.Pointer[metadata.Image]
 	dirty    dirtySet
 	sweeping sync.Mutex // one upkeep at a time
@@ -59,7 +62,7 @@ type Manager struct {
 func NewManager(cfg Config) *Manager {
 	return &Manager{
 		cfg: cfg, leaders: map[protocol.PartitionKey]*Leader{}, stats: map[string]*TopicStats{},
-		deleted: map[string]*log.Log{}, offline: map[protocol.PartitionKey]error{}, configs: map[string]*metadata.TopicConfig{}, dirty: newDirtySet(),
+		deleted: map[string]*log.Log{}, offline: map[protocol.PartitionKey]error{}, configs: map[string]*metadata.TopicConfig{}, found: map[protocol.PartitionKey]bool{}, dirty: newDirtySet(),
 	}
 }
 
@@ -72,12 +75,11 @@ func (m *Manager) Load(ctx context.Context, img *metadata.Image) error {
 	if err != nil {
 		return err
 	}
-	exists := map[protocol.PartitionKey]bool{}
 	for _, f := range found {
 		topic, ok := img.Topic(f.Topic)
 		// A directory whose partition.metadata was torn belongs to whoever has its name.
 		if ok && f.Partition < topic.Partitions && (f.ID == topic.ID || f.ID.IsZero()) {
-			exists[protocol.PartitionKey{Topic: topic.ID, Partition: f.Partition}] = true
+			m.found[protocol.PartitionKey{Topic: topic.ID, Partition: f.Partition}] = true
 			continue
 		}
 		m.cfg.Logger.Info("removing the directory of a topic that is no more", "directory", f.Name, "topic.id", f.ID)
@@ -85,11 +87,11 @@ func (m *Manager) Load(ctx context.Context, img *metadata.Image) error {
 			return err
 		}
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(2 * runtime.GOMAXPROCS(0))
 	for row := range img.AllPartitions() {
 		if slices.Contains(row.Replicas, m.cfg.Self) {
-			group.Go(func() error { m.openOrOffline(ctx, img, row, exists[row.Key]); return ctx.Err() })
+			group.Go(func() error { m.openOrOffline(ctx, img, row); return ctx.Err() })
 		}
 	}
 	return group.Wait()
@@ -97,8 +99,8 @@ func (m *Manager) Load(ctx context.Context, img *metadata.Image) error {
 
 // openOrOffline opens a partition. One that cannot be opened is offline and says
 // why; it does not keep the others from serving (DESIGN D3).
-func (m *Manager) openOrOffline(ctx context.Context, img *metadata.Image, row metadata.Partition, exists bool) {
-	err := m.open(ctx, img, row, exists)
+func (m *Manager) openOrOffline(ctx context.Context, img *metadata.Image, row metadata.Partition) {
+	err := m.open(ctx, img, row)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.offline, row.Key)
@@ -106,6 +108,13 @@ func (m *Manager) openOrOffline(ctx context.Context, img *metadata.Image, row me
 		m.offline[row.Key] = err
 		m.cfg.Logger.Error("a partition is offline", "error", err)
 	}
+}
+
+// IsOffline tells whether a partition placed here cannot be opened.
+func (m *Manager) IsOffline(key protocol.PartitionKey) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.offline[key] != nil
 }
 
 // Offline is how many partitions placed here cannot be opened.
@@ -147,6 +156,8 @@ func (m *Manager) All() iter.Seq[*Leader] {
 // Apply follows one change of the image: it is the subscriber of the quorum,
 // called in order, and what it opens is there before the proposer answers.
 func (m *Manager) Apply(delta metadata.Delta, img *metadata.Image) {
+	m.applying.Lock()
+	defer m.applying.Unlock()
 	m.image.Store(img)
 	for _, t := range delta.Removed {
 		m.remove(t)
@@ -160,7 +171,7 @@ func (m *Manager) Apply(delta metadata.Delta, img *metadata.Image) {
 		l := m.leaders[key]
 		m.mu.RUnlock()
 		if l == nil {
-			m.openOrOffline(context.Background(), img, row, false)
+			m.openOrOffline(context.Background(), img, row)
 			continue
 		}
 		m.update(l, row)
@@ -237,8 +248,8 @@ func (m *Manager) logConfig(c *metadata.TopicConfig) log.Config {
 	}
 }
 
-// open makes the Leader of a row and recovers its log; exists tells that there is a directory.
-func (m *Manager) open(ctx context.Context, img *metadata.Image, row metadata.Partition, exists bool) error {
+// open makes the Leader of a row and recovers its log.
+func (m *Manager) open(ctx context.Context, img *metadata.Image, row metadata.Partition) error {
 	topic, ok := img.TopicByID(row.Key.Topic)
 	if !ok {
 		panic(fmt.Sprintf("partition %v has no topic in the image", row.Key))
@@ -250,7 +261,7 @@ func (m *Manager) open(ctx context.Context, img *metadata.Image, row metadata.Pa
 	l := &Leader{key: row.Key, topic: topic.Name, stats: m.topicStats(topic.Name)}
 	l.row.Store(&row)
 	l.config.Store(config)
-	init, err := m.initial(ctx, row, exists)
+	init, err := m.initial(ctx, row, m.found[row.Key])
 	if err != nil {
 		return fmt.Errorf("open %s-%d: %w", topic.Name, row.Key.Partition, err)
 	}
@@ -328,6 +339,9 @@ func (m *Manager) report(l *Leader, r log.Recovery) {
 	if r.Unclean {
 		m.cfg.Logger.Error("the machine stopped before the disk had all: the log was cut", append(attrs, "from", r.CutFrom, "to", r.CutTo, "bytes", r.CutBytes)...)
 	}
+	if end := max(l.log.LEO(), l.row.Load().Manifest.TieredEnd); r.HighWatermark > end {
+		m.cfg.Logger.Error("the log ends below what was committed: these records are lost", append(attrs, "from", end, "to", r.HighWatermark)...)
+	}
 	if r.ProducersUnknownBelow > 0 {
 		m.cfg.Logger.Warn("producers whose last batch lies below this offset are not known", append(attrs, "offset", r.ProducersUnknownBelow)...)
 	}
@@ -340,6 +354,7 @@ func (m *Manager) remove(t metadata.Topic) {
 		key := protocol.PartitionKey{Topic: t.ID, Partition: p}
 		m.mu.Lock()
 		l := m.leaders[key]
+		offline := m.offline[key] != nil
 		delete(m.leaders, key)
 		delete(m.offline, key)
 		delete(m.stats, t.Name)
@@ -348,6 +363,9 @@ func (m *Manager) remove(t metadata.Topic) {
 			m.deleted[dirName(t.Name, p)] = l.log
 		}
 		m.mu.Unlock()
+		if offline {
+			m.setAside(dirName(t.Name, p))
+		}
 		if l == nil {
 			continue
 		}
@@ -357,6 +375,13 @@ func (m *Manager) remove(t metadata.Topic) {
 		}
 	}
 	m.dirty.wake()
+}
+
+// setAside gives up the directory of a deleted partition that could not be opened.
+func (m *Manager) setAside(name string) {
+	if err := m.cfg.Dir.SetAside(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.cfg.Logger.Error("cannot set a deleted partition aside; the next start does", "directory", name, "error", err)
+	}
 }
 
 // finishDelete removes the files of a deleted partition that had this directory.

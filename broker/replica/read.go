@@ -94,37 +94,53 @@ func (l *Leader) hasCold() bool { return l.LogStart() < l.log.Start() }
 
 // OffsetForTime finds the first visible record not older than ts, in both tiers.
 func (l *Leader) OffsetForTime(ctx context.Context, cold Cold, ts protocol.Timestamp, committed bool) (Found, bool, error) {
-	if l.hasCold() {
-		f, ok, err := cold.OffsetForTime(ctx, l.key, ts, l.LogStart())
-		// What both tiers hold is the same, so a hit at any place is right.
-		if err != nil || ok {
-			return f, ok, err
+	return l.inBothTiers(func() (Found, bool, error) {
+		if l.hasCold() {
+			f, ok, err := cold.OffsetForTime(ctx, l.key, ts, l.LogStart())
+			// What both tiers hold is the same, so a hit at any place is right.
+			if err != nil || ok {
+				return f, ok, err
+			}
 		}
-	}
-	f, ok, err := l.log.OffsetForTime(ts, l.visible(committed))
-	if err != nil {
-		return Found{}, false, readError(err)
-	}
-	// The log start may lie inside a segment; nothing below it is shown.
-	f.Offset = max(f.Offset, l.LogStart())
-	return Found(f), ok, nil
+		f, ok, err := l.log.OffsetForTime(ts, l.visible(committed))
+		if err != nil {
+			return Found{}, false, readError(err)
+		}
+		// The log start may lie inside a segment; nothing below it is shown.
+		f.Offset = max(f.Offset, l.LogStart())
+		return Found(f), ok, nil
+	})
 }
 
 // MaxTimestamp finds the visible record with the greatest timestamp, in both tiers (KIP-734).
 func (l *Leader) MaxTimestamp(ctx context.Context, cold Cold, committed bool) (Found, bool, error) {
-	hot, ok, err := l.log.MaxTimestamp(l.visible(committed))
-	if err != nil {
-		return Found{}, false, readError(err)
+	return l.inBothTiers(func() (Found, bool, error) {
+		hot, ok, err := l.log.MaxTimestamp(l.visible(committed))
+		if err != nil {
+			return Found{}, false, readError(err)
+		}
+		best := Found(hot)
+		if !l.hasCold() {
+			return best, ok, nil
+		}
+		f, coldOK, err := cold.MaxTimestamp(ctx, l.key)
+		if err == nil && coldOK && (!ok || f.Timestamp >= best.Timestamp) {
+			return f, true, nil
+		}
+		return best, ok, err
+	})
+}
+
+// inBothTiers repeats a look at both tiers when segments left the hot one
+// meanwhile: what moved between the two looks would be in neither.
+func (l *Leader) inBothTiers(look func() (Found, bool, error)) (Found, bool, error) {
+	for {
+		start := l.log.Start()
+		f, ok, err := look()
+		if err != nil || l.log.Start() == start {
+			return f, ok, err
+		}
 	}
-	best := Found(hot)
-	if !l.hasCold() {
-		return best, ok, nil
-	}
-	f, coldOK, err := cold.MaxTimestamp(ctx, l.key)
-	if err == nil && coldOK && (!ok || f.Timestamp >= best.Timestamp) {
-		return f, true, nil
-	}
-	return best, ok, err
 }
 
 // EpochEnd answers OffsetForLeaderEpoch: the largest epoch not above epoch and

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -75,6 +76,7 @@ func (m *Manager) Run(ctx context.Context) {
 // Sweep rolls what is old, expires and evicts, over all partitions that this
 // broker leads.
 func (m *Manager) Sweep(ctx context.Context) {
+	m.retryOffline(ctx)
 	var starts []*metadatapb.LogStart
 	for l := range m.All() {
 		if ctx.Err() != nil {
@@ -86,6 +88,27 @@ func (m *Manager) Sweep(ctx context.Context) {
 		cmd := &metadata.Command{Kind: &metadatapb.Command_AdvanceLogStarts{AdvanceLogStarts: &metadatapb.AdvanceLogStarts{Rows: rows}}}
 		if _, err := m.cfg.Propose(ctx, cmd); err != nil && ctx.Err() == nil {
 			m.cfg.Logger.Warn("cannot move log starts; the next sweep tries again", "error", err)
+		}
+	}
+}
+
+// retryOffline opens again what could not be opened for a reason that may have
+// passed, such as a bucket that did not answer. Corruption does not pass.
+func (m *Manager) retryOffline(ctx context.Context) {
+	m.applying.Lock()
+	defer m.applying.Unlock()
+	m.mu.RLock()
+	var again []protocol.PartitionKey
+	for key, err := range m.offline {
+		if !errors.Is(err, log.ErrCorrupt) {
+			again = append(again, key)
+		}
+	}
+	m.mu.RUnlock()
+	img := m.image.Load()
+	for _, key := range again {
+		if row, ok := img.Partition(key); ok && ctx.Err() == nil {
+			m.openOrOffline(ctx, img, row)
 		}
 	}
 }
@@ -114,15 +137,17 @@ func (m *Manager) upkeep(_ context.Context, l *Leader, starts *[]*metadatapb.Log
 		}
 	}
 	switch {
+	case config.RemoteDelete && row.Manifest.Segments > 0:
+		// The partition begins where the hot tier does; the archiver drops the rest.
+		addLogStart(starts, l, row, l.log.Start())
 	case config.Compact:
 		// Neither evicted nor expired: the whole set stays hot (DESIGN D18).
 	case config.RemoteStorage:
 		m.evict(l, row, config, now)
 	case row.Manifest.Segments > 0:
-		// remote.storage.enable was turned off, which asks for remote.log.delete.on.disable:
-		// the partition begins where the hot tier does, and the archiver drops the rest.
-		addLogStart(starts, l, row, l.log.Start())
-	case starts != nil:
+		// Nothing new is uploaded, and what is in the bucket stays until the
+		// archiver expires it: a changed default deletes no archive.
+	case starts != nil && config.Delete:
 		m.expire(l, row, config, now, starts)
 	}
 }

@@ -109,6 +109,10 @@ func command(t *testing.T, kind any) *metadata.Command {
 		return &metadata.Command{Kind: k}
 	case *metadatapb.Command_AlterConfigs:
 		return &metadata.Command{Kind: k}
+	case *metadatapb.Command_CommitManifest:
+		return &metadata.Command{Kind: k}
+	case *metadatapb.Command_BindBucket:
+		return &metadata.Command{Kind: k}
 	}
 	t.Fatalf("unknown kind %T", kind)
 	return nil
