@@ -39,6 +39,7 @@ check: lint proto-check arch race ## format, vet, linters, generated code, archi
 .PHONY: lint
 lint: $(GOLANGCI_LINT)
 	$(GOLANGCI_LINT) fmt --diff
+	go mod tidy -diff
 	go vet ./...
 	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
 
