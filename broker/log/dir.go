@@ -2,11 +2,9 @@ package log
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"path"
@@ -38,8 +36,9 @@ type Dir struct {
 	logs map[string]*Log
 	// idle holds the directories without an open log: true while what was found
 	// at the start was not recovered yet, false once it was, or was found corrupt.
-	idle   map[string]bool
-	closed bool
+	idle    map[string]bool
+	foreign map[string]bool // folders that only look like a partition's and were spoken of
+	closed  bool
 
 	// files guards the checkpoint files and what they hold. It is taken before mu.
 	files    sync.Mutex
@@ -58,8 +57,6 @@ type checkpointFile struct {
 	written []byte
 }
 
-const deleteSuffix = "-delete"
-
 // OpenDir reads the directory's checkpoints, removes what a deletion left, and
 // notes durably that the next stop has not been clean yet. Logs are opened by OpenLog.
 func OpenDir(cfg DirConfig) (*Dir, error) {
@@ -67,7 +64,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	d := &Dir{
-		cfg: cfg, handles: newHandles(cfg.FS, cfg.MaxOpenFiles), logs: map[string]*Log{}, idle: map[string]bool{},
+		cfg: cfg, handles: newHandles(cfg.FS, cfg.MaxOpenFiles), logs: map[string]*Log{}, idle: map[string]bool{}, foreign: map[string]bool{},
 		cleanEpoch: -1,
 		recovery:   checkpointFile{name: recoveryFile}, hw: checkpointFile{name: hwFile},
 		starts: checkpointFile{name: startFile}, ages: checkpointFile{name: ageFile},
@@ -94,13 +91,18 @@ func (d *Dir) load() error {
 	}
 	swept := false
 	for _, e := range entries {
-		switch _, _, ok := parseDirName(e.Name); {
-		case e.Dir && strings.HasSuffix(e.Name, deleteSuffix):
+		if e.Dir && isDeleted(e.Name) {
 			if err := vfs.RemoveAll(d.cfg.FS, d.path(e.Name)); err != nil {
 				return err
 			}
 			swept = true
-		case e.Dir && ok:
+			continue
+		}
+		_, ours, err := d.inspect(e)
+		if err != nil {
+			return err
+		}
+		if ours {
 			d.idle[e.Name] = true
 		}
 	}
@@ -203,83 +205,6 @@ func (d *Dir) Free() (int64, error) { return d.cfg.FS.Free(d.cfg.Path) }
 // BelowReserve tells whether less than the reserve is free (DESIGN D7). The
 // file system is asked at most every 100 ms.
 func (d *Dir) BelowReserve() bool { return d.reserve.below() }
-
-// Partitions lists the directories of partitions.
-func (d *Dir) Partitions() ([]Found, error) {
-	entries, err := d.cfg.FS.List(d.cfg.Path)
-	if err != nil {
-		return nil, err
-	}
-	var out []Found
-	for _, e := range entries {
-		topic, partition, ok := parseDirName(e.Name)
-		if !ok || !e.Dir {
-			continue
-		}
-		id, err := d.topicID(e.Name)
-		if err != nil && !errors.Is(err, errBadFile) {
-			return nil, err
-		}
-		out = append(out, Found{Name: e.Name, Topic: topic, Partition: partition, ID: id})
-	}
-	return out, nil
-}
-
-// topicID reads partition.metadata; errBadFile where it is missing or torn.
-func (d *Dir) topicID(name string) (protocol.TopicID, error) {
-	b, err := readFile(d.cfg.FS, path.Join(d.path(name), metadataFile))
-	if err != nil {
-		return protocol.TopicID{}, err
-	}
-	if b == nil {
-		return protocol.TopicID{}, fmt.Errorf("%w: %s is missing", errBadFile, metadataFile)
-	}
-	return parseMetadata(b)
-}
-
-// SetAside renames a partition's directory and removes it; the deletion is
-// durable on return, also when a later step fails. Its log must not be open.
-func (d *Dir) SetAside(name string) error {
-	d.mu.Lock()
-	_, open := d.logs[name]
-	d.mu.Unlock()
-	if open {
-		return fmt.Errorf("set aside %s: its log is open", name)
-	}
-	return d.setAside(name)
-}
-
-func (d *Dir) setAside(name string) error {
-	aside := fmt.Sprintf("%s.%s%s", name, hex.EncodeToString(uuid()), deleteSuffix)
-	if err := d.cfg.FS.Rename(d.path(name), d.path(aside)); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			d.forget(name)
-			return nil
-		}
-		return fmt.Errorf("set aside %s: %w", name, err)
-	}
-	if err := d.fatal(syncDir(d.cfg.FS, d.cfg.Path)); err != nil {
-		return fmt.Errorf("set aside %s: %w", name, err)
-	}
-	d.forget(name)
-	if err := vfs.RemoveAll(d.cfg.FS, d.path(aside)); err != nil {
-		return fmt.Errorf("remove %s: %w", aside, err)
-	}
-	return nil
-}
-
-// forget notes that the directory is gone.
-func (d *Dir) forget(name string) {
-	d.mu.Lock()
-	delete(d.idle, name)
-	d.mu.Unlock()
-}
-
-func uuid() []byte {
-	b := make([]byte, 16)
-	_, _ = rand.Read(b) // never fails
-	return b
-}
 
 // fatal ends the process where err is that of a sync.
 func (d *Dir) fatal(err error) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stratabroker/strata/broker/producer"
+	"github.com/stratabroker/strata/broker/vfs"
 	"github.com/stratabroker/strata/protocol"
 	"github.com/stratabroker/strata/protocol/record"
 )
@@ -76,7 +77,8 @@ type tail struct {
 // name. Where there is none, nothing is made until the first append. Else the log is
 // recovered, which may take long; several may be opened at a time. An error that
 // is ErrCorrupt (a *CorruptError) says what cannot be read: nothing was cut, the log is
-// not open, and SetAside is what gives it up. The topic id of key must be that of the directory.
+// not open, and SetAside is what gives it up. A directory of another topic id is removed,
+// also one that was found corrupt; a folder that is no partition's gives ErrOffline.
 func (d *Dir) OpenLog(topic string, key protocol.PartitionKey, cfg Config, init Init, events Events) (*Log, Recovery, error) {
 	name := dirName(topic, key.Partition)
 	l := &Log{dir: d, name: name, path: d.path(name), key: key, init: init, events: events}
@@ -115,7 +117,7 @@ func (l *Log) open() (Recovery, error) {
 		return Recovery{}, err
 	}
 	if err == nil {
-		ours, err := l.checkOwner()
+		ours, err := l.checkOwner(entries)
 		if err != nil {
 			return Recovery{Existed: true}, err
 		}
@@ -135,20 +137,26 @@ func (l *Log) open() (Recovery, error) {
 
 // checkOwner tells whether the directory is this partition's. One whose
 // partition.metadata is missing or torn never got as far as its first commit, so that
-// nothing in it was acknowledged, unless a checkpoint knows it.
-func (l *Log) checkOwner() (ours bool, err error) {
+// nothing in it was acknowledged, unless a checkpoint knows it. One that holds other
+// files as well is somebody else's: it is neither used nor removed.
+func (l *Log) checkOwner(entries []vfs.Entry) (ours bool, err error) {
 	id, err := l.dir.topicID(l.name)
 	_, known, _, _ := l.dir.checkpointed(l.name)
+	foreign := foreignFile(entries)
 	switch {
 	case errors.Is(err, errBadFile) && (known || l.dir.strict):
 		return false, &CorruptError{File: path.Join(l.name, metadataFile), From: 0, To: protocol.NoOffset, Reason: err.Error()}
+	case errors.Is(err, errBadFile) && foreign != "":
+		return false, fmt.Errorf("%w: folder %s is not a partition's, it holds %q: move it away", ErrOffline, l.path, foreign)
 	case errors.Is(err, errBadFile):
 		l.dir.cfg.Logger.Warn("directory without a first commit is removed", "log", l.name, "err", err)
 		return false, nil
 	case err != nil:
 		return false, err
 	case id != l.key.Topic:
-		return false, fmt.Errorf("directory belongs to topic id %s, not %s", id, l.key.Topic)
+		// The topic was deleted and made anew while this one was not open (DESIGN D1).
+		l.dir.cfg.Logger.Info("directory of an earlier topic of this name is removed", "log", l.name, "topic.id", id)
+		return false, nil
 	}
 	return true, nil
 }
