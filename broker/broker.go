@@ -241,7 +241,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.background.Go(func() { b.bucket.run(work) })
 	}
 	b.http.serve(b)
-	if err := b.unfence(ctx); err != nil {
+	if err := b.unfence(ctx); err != nil && ctx.Err() == nil {
 		return errors.Join(err, b.close(false))
 	}
 	b.server.Serve()

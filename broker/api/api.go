@@ -98,6 +98,9 @@ func (h *Handler) answerNow(r *server.Request, req kmsg.Request) bool {
 	case *kmsg.DescribeConfigsRequest:
 		reply(r, h.describeConfigs(req))
 	case *kmsg.FindCoordinatorRequest:
+		if h.needsOffsetsTopic(req) {
+			return false
+		}
 		reply(r, h.findCoordinator(r, req))
 	default:
 		return false
@@ -111,6 +114,8 @@ func (h *Handler) answerLater(r *server.Request, req kmsg.Request) bool {
 	switch req := req.(type) {
 	case *kmsg.MetadataRequest:
 		work = func(ctx context.Context) kmsg.Response { return h.createMissing(ctx, r, req, h.toCreate(req)) }
+	case *kmsg.FindCoordinatorRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.createAndFind(ctx, r, req) }
 	case *kmsg.ListOffsetsRequest:
 		work = func(ctx context.Context) kmsg.Response { return h.listOffsets(ctx, req) }
 	case *kmsg.OffsetForLeaderEpochRequest:

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -17,8 +19,7 @@ const (
 )
 
 // FindCoordinator, versions 0 to 6, several keys from version 4 on: who leads
-// the partition of __consumer_offsets that a group's name falls into. The
-// first call creates that topic.
+// the partition of __consumer_offsets that a group's name falls into.
 func (h *Handler) findCoordinator(r *server.Request, req *kmsg.FindCoordinatorRequest) kmsg.Response {
 	resp := kmsg.NewPtrFindCoordinatorResponse()
 	keys := req.CoordinatorKeys
@@ -47,6 +48,23 @@ func (h *Handler) findCoordinator(r *server.Request, req *kmsg.FindCoordinatorRe
 		resp.ErrorCode, resp.ErrorMessage, resp.Coordinators = only.ErrorCode, only.ErrorMessage, nil
 	}
 	return resp
+}
+
+// needsOffsetsTopic tells whether the topic that groups live in must be made first.
+func (h *Handler) needsOffsetsTopic(req *kmsg.FindCoordinatorRequest) bool {
+	_, ok := h.cfg.Admin.Image().Topic(admin.OffsetsTopic)
+	return !ok && req.CoordinatorType == groupKey
+}
+
+// createAndFind makes that topic at the first use of a group, so that the first
+// answer can be the right one; when it cannot, the client is told to ask again.
+func (h *Handler) createAndFind(ctx context.Context, r *server.Request, req *kmsg.FindCoordinatorRequest) kmsg.Response {
+	ctx, cancel := context.WithTimeout(ctx, createWait)
+	defer cancel()
+	if err := h.cfg.Admin.Ensure(ctx, admin.OffsetsTopic); err != nil {
+		h.cfg.Logger.Warn("cannot create the offsets topic", "topic", admin.OffsetsTopic, "error", err)
+	}
+	return h.findCoordinator(r, req)
 }
 
 func (h *Handler) coordinatorOf(img *metadata.Image, kind int8, key string) (metadata.Broker, error) {
