@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -29,8 +30,11 @@ type Store struct {
 	root string
 	// turn is held around PutIf: between goroutines of this store a channel, which
 	// a context can leave; between processes the lock file.
-	turn   chan struct{}
-	rooted atomic.Bool // the root is there, durably
+	turn chan struct{}
+
+	seen    atomic.Pointer[identity] // the root as it was first seen; nil: never yet
+	rooted  atomic.Bool              // the root and the way to it are durable
+	rooting sync.Mutex               // held while the root is made
 }
 
 var (
@@ -39,26 +43,25 @@ var (
 )
 
 // New makes a store of the folder root, an absolute path. The folder is made by
-// the first write; one that exists must be a readable folder.
+// the first write; one that exists must be a readable folder. Once it was seen, a
+// root that is missing or another folder is an outage, ErrNoBucket, and is never made again.
 func New(root string) (*Store, error) {
 	if !filepath.IsAbs(root) {
 		return nil, fmt.Errorf("bucket folder %q: the path must be absolute", root)
 	}
-	root = filepath.Clean(root)
-	f, err := os.Open(root)
+	s := &Store{root: filepath.Clean(root), turn: make(chan struct{}, 1)}
+	f, err := os.Open(s.root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		return s, nil
 	case err != nil:
 		return nil, fmt.Errorf("bucket folder: %w", err)
-	default:
-		defer func() { _ = f.Close() }()
-		if info, err := f.Stat(); err != nil {
-			return nil, fmt.Errorf("bucket folder: %w", err)
-		} else if !info.IsDir() {
-			return nil, fmt.Errorf("bucket folder %s: not a folder", root)
-		}
 	}
-	return &Store{root: root, turn: make(chan struct{}, 1)}, nil
+	_ = f.Close() // it can be read
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *Store) path(key string) string {
@@ -89,10 +92,14 @@ func (s *Store) publish(key string, temp *temporary) error {
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
 		return fmt.Errorf("%w: it is the folder of other objects", object.ErrInvalidKey)
 	}
+	// Where the root went away, the temporary file did: this cannot succeed elsewhere.
 	if err := os.Rename(temp.path, path); err != nil {
+		return errors.Join(s.check(), err)
+	}
+	if err := s.syncUp(filepath.Dir(path)); err != nil {
 		return err
 	}
-	return s.syncUp(filepath.Dir(path))
+	return s.check() // what was synced may be another root by now
 }
 
 // syncUp makes the entries of folder and of all folders above it durable, up to
@@ -105,26 +112,6 @@ func (s *Store) syncUp(folder string) error {
 		}
 	}
 	return syncFolder(s.root)
-}
-
-// makeRoot makes the root and all on the way to it, durably. Once a process is
-// enough: nothing here removes it.
-func (s *Store) makeRoot() error {
-	if s.rooted.Load() {
-		return nil
-	}
-	if err := os.MkdirAll(s.root, 0o777); err != nil {
-		return err
-	}
-	for folder := s.root; folder != filepath.Dir(folder); {
-		folder = filepath.Dir(folder)
-		// One that may not be opened was not made above, but by who owns it.
-		if err := syncFolder(folder); err != nil && !errors.Is(err, fs.ErrPermission) {
-			return err
-		}
-	}
-	s.rooted.Store(true)
-	return nil
 }
 
 func syncFolder(path string) error {
@@ -179,7 +166,10 @@ func (s *Store) open(ctx context.Context, key string) (*os.File, int64, error) {
 	}
 	f, err := os.Open(s.path(key))
 	if missing(err) {
-		return nil, 0, fmt.Errorf("get %s: %w", key, object.ErrNotFound)
+		if err = s.check(); err == nil {
+			err = object.ErrNotFound
+		}
+		return nil, 0, fmt.Errorf("get %s: %w", key, err)
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("get %s: %w", key, err)
@@ -208,6 +198,9 @@ func (s *Store) Delete(ctx context.Context, keys []string) error {
 			return err
 		}
 	}
+	if err := s.check(); err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
 	touched := map[string]bool{}
 	for _, key := range keys {
 		if err := ctx.Err(); err != nil {
@@ -228,6 +221,9 @@ func (s *Store) Delete(ctx context.Context, keys []string) error {
 		if err := s.settle(folder); err != nil {
 			return fmt.Errorf("delete: %w", err)
 		}
+	}
+	if err := s.check(); err != nil { // what was not found may be there still
+		return fmt.Errorf("delete: %w", err)
 	}
 	return nil
 }
@@ -258,8 +254,11 @@ func within(root, folder string) bool {
 }
 
 // Probe implements object.Prober: it looks whether the folder, or the nearest
-// one above it that exists, may be written.
+// one above it that exists, may be written. A root that was seen must be there.
 func (s *Store) Probe(context.Context) error {
+	if err := s.check(); err != nil {
+		return err
+	}
 	for folder := s.root; ; folder = filepath.Dir(folder) {
 		err := unix.Access(folder, unix.R_OK|unix.W_OK|unix.X_OK)
 		switch {

@@ -20,9 +20,14 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[object
 	return func(yield func(object.Info, error) bool) {
 		err := object.CheckPrefix(prefix)
 		if err == nil {
+			err = s.check()
+		}
+		if err == nil {
 			l := listing{store: s, ctx: ctx, prefix: prefix, after: after, yield: yield}
 			folder, _ := path.Split(prefix) // only below it can keys have the prefix
-			err = l.walk(folder)
+			if err = l.walk(folder); err == nil {
+				err = s.check() // what was missing may be there still
+			}
 		}
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(object.Info{}, fmt.Errorf("list %s: %w", prefix, err))

@@ -55,7 +55,7 @@ func (s *Store) PutIf(ctx context.Context, key string, body []byte, match string
 func (s *Store) current(key string) (string, error) {
 	b, err := os.ReadFile(s.path(key))
 	if missing(err) {
-		return "", nil
+		return "", s.check()
 	}
 	if err != nil {
 		return "", err

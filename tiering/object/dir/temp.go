@@ -47,7 +47,7 @@ func (s *Store) write(ctx context.Context, key string, r io.Reader) (*temporary,
 }
 
 func (s *Store) create(ctx context.Context, folder string) (*temporary, error) {
-	if err := s.makeRoot(); err != nil {
+	if err := s.ready(); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(folder, tempMark+rand.Text())
@@ -55,7 +55,13 @@ func (s *Store) create(ctx context.Context, folder string) (*temporary, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		file, err := createBelow(folder, path)
+		file, err := s.createBelow(folder, path)
+		if lost := s.check(); lost != nil { // it went away meanwhile
+			if err == nil {
+				(&temporary{file: file, path: path}).discard()
+			}
+			return nil, lost
+		}
 		if errors.Is(err, os.ErrNotExist) && try < maxTries {
 			continue // a Delete took the folder away meanwhile
 		}
@@ -71,8 +77,8 @@ func (s *Store) create(ctx context.Context, folder string) (*temporary, error) {
 	}
 }
 
-func createBelow(folder, path string) (*os.File, error) {
-	if err := os.MkdirAll(folder, 0o777); err != nil {
+func (s *Store) createBelow(folder, path string) (*os.File, error) {
+	if err := s.makeBelow(folder); err != nil {
 		return nil, err
 	}
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
