@@ -6,6 +6,7 @@ package minio
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -23,7 +24,7 @@ const (
 	readyPath    = "/minio/health/ready"
 )
 
-// Server is one running server, with no buckets at first.
+// Server is one running server, with one empty bucket of its own at first.
 type Server struct {
 	Endpoint             string // http://host:port
 	AccessKey, SecretKey string
@@ -63,6 +64,11 @@ func Start(ctx context.Context) (*Server, error) {
 		err = s.startContainer(ctx, path)
 	} else {
 		err = s.startProcess(ctx, path)
+	}
+	if err == nil {
+		if err = s.awaitBuckets(ctx); err != nil {
+			err = errors.Join(err, s.Stop())
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start MinIO: %w", err)
@@ -118,6 +124,24 @@ func (s *Server) environment() map[string]string {
 		"MINIO_BROWSER":       "off",
 		"MINIO_UPDATE":        "off",
 		"HOME":                "/",
+	}
+}
+
+// awaitBuckets waits until a bucket can be made: the server says that it is ready
+// some hundred milliseconds before that (503 XMinioServerNotInitialized).
+func (s *Server) awaitBuckets(ctx context.Context) error {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		_, err := s.NewBucket(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("no bucket could be made: %w", err)
+		}
 	}
 }
 

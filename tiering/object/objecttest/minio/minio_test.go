@@ -1,7 +1,11 @@
 package minio_test
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stratabroker/strata/tiering/object/objecttest"
@@ -44,5 +48,27 @@ func TestServersOfBothKinds(t *testing.T) {
 				t.Errorf("still answers after its test: %s", resp.Status)
 			}
 		})
+	}
+}
+
+// TestStartWaitsUntilABucketCanBeMade is a server that says it is ready before it can make buckets.
+func TestStartWaitsUntilABucketCanBeMade(t *testing.T) {
+	var asked atomic.Int64
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) < 4 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte(`<Error><Code>XMinioServerNotInitialized</Code></Error>`))
+		}
+	}))
+	defer engine.Close()
+	server := &minio.Server{Endpoint: engine.URL, AccessKey: "a", SecretKey: "b"}
+	if err := minio.AwaitBuckets(server, t.Context()); err != nil || asked.Load() != 4 {
+		t.Errorf("asked %d times, %v", asked.Load(), err)
+	}
+	asked.Store(-1 << 40)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := minio.AwaitBuckets(server, ctx); err == nil || !strings.Contains(err.Error(), "no bucket") {
+		t.Errorf("a server that never can: %v", err)
 	}
 }
