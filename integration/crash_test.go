@@ -68,7 +68,7 @@ func (w *crashWorld) step() error {
 		w.m.Sweep(context.Background())
 		return nil
 	case k < 70:
-		w.clock += 8 * 24 * 3600 * 1000 // segments grow old
+		w.clock += 2 * 3600 * 1000 // segments grow old, producers are still known
 		w.m.Sweep(context.Background())
 		return nil
 	case k < 84:

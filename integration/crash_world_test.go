@@ -74,9 +74,9 @@ const crashSelf = protocol.BrokerID(1)
 // crashTopics are small logs: one that is tiered and evicted, one that expires
 // on disk, one that is deleted and made anew.
 var crashTopics = map[string][]string{
-	"tiered": {"segment.bytes", "1500", "index.interval.bytes", "200", "local.retention.bytes", "1", "retention.ms", "-1"},
-	"plain":  {"segment.bytes", "1200", "index.interval.bytes", "200", "remote.storage.enable", "false", "retention.bytes", "4000", "retention.ms", "-1"},
-	"gone":   {"segment.bytes", "1200", "index.interval.bytes", "200", "remote.storage.enable", "false"},
+	"tiered": {"segment.bytes", "1500", "index.interval.bytes", "200", "segment.ms", "3600000", "local.retention.bytes", "1", "retention.ms", "-1"},
+	"plain":  {"segment.bytes", "1200", "index.interval.bytes", "200", "segment.ms", "3600000", "remote.storage.enable", "false", "retention.bytes", "4000", "retention.ms", "-1"},
+	"gone":   {"segment.bytes", "1200", "index.interval.bytes", "200", "segment.ms", "3600000", "remote.storage.enable", "false"},
 }
 
 func newCrashWorld(seed uint64) (*crashWorld, error) {

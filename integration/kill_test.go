@@ -68,8 +68,8 @@ func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 		}
 		tr.unloaded()
 		tr.finish()
-		awaitRest(t, broker)
-		oldest, many := awaitNoOrphans(t, bucket, 2*killGrace+2*killInterval)
+		awaitRest(t, broker.Metrics)
+		oldest, many := awaitNoOrphans(t, bucket.Store, 2*killGrace+2*killInterval)
 		bucket.VerifyClean()
 		tr.replay("after the kills")
 		t.Logf("%d kills (seed %d, %d of them before the broker was ready) in %s: ready again in %s at most, %s in the middle; %s; %d MiB in %d segment objects; of %d orphans none was there for longer than %s",

@@ -21,10 +21,10 @@ const (
 )
 
 // awaitRest waits until all that is sealed is in the bucket and a root holds all of the metadata.
-func awaitRest(t *testing.T, broker *harness.Broker) {
+func awaitRest(t *testing.T, metrics func() harness.Metrics) {
 	t.Helper()
 	harness.Eventually(t, orphanLimit, "the archiver and the root writer are at rest", func() error {
-		m := broker.Metrics()
+		m := metrics()
 		segments, lag := m.Sum(t, "kafka_server_brokertopicmetrics_remotecopylagsegments"), m.Sum(t, "strata_root_lag_seconds")
 		if segments > 0 || lag > 0 {
 			return fmt.Errorf("%.0f segments are not in the bucket, the root lags %.3f s", segments, lag)
@@ -36,11 +36,11 @@ func awaitRest(t *testing.T, broker *harness.Broker) {
 // awaitNoOrphans watches a bucket at rest for the promised time and on until
 // nothing lies there that the newest root does not reach. No orphan may be seen for
 // longer than promised; the longest is returned, and how many there were.
-func awaitNoOrphans(t *testing.T, bucket *harness.Bucket, promised time.Duration) (longest time.Duration, many int) {
+func awaitNoOrphans(t *testing.T, store object.Store, promised time.Duration) (longest time.Duration, many int) {
 	t.Helper()
 	begun, first := time.Now(), map[string]time.Time{}
 	harness.Eventually(t, orphanLimit, "no orphan is in the bucket", func() error {
-		found, err := orphans(t.Context(), bucket.Store)
+		found, err := orphans(t.Context(), store)
 		if err != nil {
 			return err
 		}
