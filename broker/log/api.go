@@ -73,7 +73,7 @@ type Config struct {
 	IndexIntervalBytes int64         // index.interval.bytes
 	IndexMaxBytes      int64         // segment.index.bytes
 	FlushMessages      int64         // flush.messages, in replicated mode
-	FlushInterval      time.Duration // flush.ms, in replicated mode
+	FlushInterval      time.Duration // flush.ms, in replicated mode; below 0: after every append, as Kafka's 0
 	ProducerExpiry     time.Duration // producer.id.expiration.ms
 }
 
@@ -106,7 +106,9 @@ type Events struct {
 type Recovery struct {
 	Existed       bool            // there was a directory
 	Clean         bool            // the last stop was clean, nothing was scanned
-	HighWatermark protocol.Offset // hint of the last checkpoint; 0 when there is none
+	// HighWatermark is the hint of the last checkpoint, 0 when there is none. It is there
+	// also when the directory is gone: what lies between the log end and it was lost here.
+	HighWatermark protocol.Offset
 	ScannedBytes  int64
 	// Torn: an append that was never acknowledged was cut off the end, in the
 	// same boot of the machine.

@@ -26,7 +26,8 @@ func (l *Log) Append(batches []byte, epoch protocol.Epoch, o AppendOptions) (App
 	}
 	l.mu.Lock()
 	info, err := l.append(batches, epoch, o)
-	commit := err == nil && !info.Duplicate && (l.dir.cfg.Fsync || l.commitDue())
+	// A duplicate whose original is not durable yet has somebody waiting for that.
+	commit := err == nil && (!info.Duplicate || info.Next > l.Durable()) && (l.dir.cfg.Fsync || l.commitDue())
 	l.mu.Unlock()
 	if err != nil {
 		return AppendInfo{}, fmt.Errorf("append to %s: %w", l.name, err)
@@ -41,10 +42,10 @@ func (l *Log) Append(batches []byte, epoch protocol.Epoch, o AppendOptions) (App
 }
 
 // commitDue tells, in replicated mode, whether this append must be followed by
-// a commit: a seal, a new directory, or flush.messages. It needs mu.
+// a commit: a seal, a new directory, flush.messages or a flush.ms of 0. It needs mu.
 func (l *Log) commitDue() bool {
-	p, limit := &l.pending, l.config().FlushMessages
-	if limit > 0 && l.unflushed >= limit {
+	p, cfg := &l.pending, l.config()
+	if cfg.FlushMessages > 0 && l.unflushed >= cfg.FlushMessages || cfg.FlushInterval < 0 {
 		l.unflushed, p.force = 0, true
 	}
 	return len(p.sealed) > 0 || p.created || p.force

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/stratabroker/strata/protocol"
 )
@@ -44,7 +45,23 @@ type groupCommit struct {
 	workers int
 	stopped bool
 	wg      sync.WaitGroup
+	failed  map[*Log]retry // logs whose last commit failed; nil while there are none
+	timer   *time.Timer    // of the earliest in failed; nil before the first failure
+	next    time.Time      // when it fires; zero while it does not run
 }
+
+// retry is when a failed commit is tried again without anybody asking for it.
+type retry struct {
+	at   time.Time
+	wait time.Duration // before at
+}
+
+// A commit that failed, but for a failed sync, is tried again after minRetry,
+// then after twice that, up to maxRetry: who waits for it may not ask again.
+const (
+	minRetry = 100 * time.Millisecond
+	maxRetry = 5 * time.Second
+)
 
 func newGroupCommit(d *Dir) *groupCommit { return &groupCommit{dir: d} }
 
@@ -54,6 +71,11 @@ func (g *groupCommit) dirty(l *Log) {
 	if g.stopped {
 		return
 	}
+	g.enqueue(l)
+}
+
+// enqueue needs mu.
+func (g *groupCommit) enqueue(l *Log) {
 	switch l.commitState {
 	case commitIdle:
 		l.commitState = commitQueued
@@ -76,8 +98,9 @@ func (g *groupCommit) work() {
 		g.queue = slices.Delete(g.queue, 0, 1)
 		l.commitState = commitRunning
 		g.mu.Unlock()
-		_ = l.commit() // who waits learns of it from the log
+		err := l.commit() // who waits learns of it from the log
 		g.mu.Lock()
+		g.note(l, err)
 		if l.commitState == commitAgain {
 			l.commitState = commitQueued
 			g.queue = append(g.queue, l)
@@ -88,9 +111,59 @@ func (g *groupCommit) work() {
 	g.workers--
 }
 
+// note remembers what came of a commit. It needs mu.
+func (g *groupCommit) note(l *Log, err error) {
+	if err == nil {
+		delete(g.failed, l)
+		return
+	}
+	if g.failed == nil {
+		g.failed = map[*Log]retry{}
+	}
+	wait := min(max(minRetry, 2*g.failed[l].wait), maxRetry)
+	r := retry{at: time.Now().Add(wait), wait: wait}
+	g.failed[l] = r
+	g.wake(r.at)
+}
+
+// wake sees to it that again runs at the given time. It needs mu.
+func (g *groupCommit) wake(at time.Time) {
+	if g.stopped || !g.next.IsZero() && !at.Before(g.next) {
+		return
+	}
+	g.next = at
+	if g.timer == nil {
+		g.timer = time.AfterFunc(time.Until(at), g.again)
+	} else {
+		g.timer.Reset(time.Until(at))
+	}
+}
+
+// again queues the failed commits that are due.
+func (g *groupCommit) again() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.next = time.Time{}
+	if g.stopped {
+		return
+	}
+	now := time.Now()
+	for l, r := range g.failed {
+		if !r.at.After(now) {
+			r.at = now.Add(maxRetry) // unless this try says otherwise
+			g.failed[l] = r
+			g.enqueue(l)
+		}
+		g.wake(r.at)
+	}
+}
+
 func (g *groupCommit) stop() {
 	g.mu.Lock()
 	g.stopped = true
+	if g.timer != nil {
+		g.timer.Stop()
+	}
 	g.mu.Unlock()
 	g.wg.Wait()
 }
@@ -276,15 +349,18 @@ func (s *segment) syncFiles() error {
 }
 
 // failRound deals with an error of sync. A failed sync is fatal. Any other leaves
-// the round pending: the sweep (MaybeRoll) or the next append tries again.
+// the round pending: the committer tries again.
 func (l *Log) failRound(err error) error {
 	err = fmt.Errorf("commit %s: %w", l.name, err)
 	if errors.As(err, new(*syncError)) {
 		l.setOffline(err)
 		return l.dir.fatal(err)
 	}
-	l.dir.cfg.Logger.Error("commit failed, it will be tried again", "err", err)
 	l.mu.Lock()
+	if !l.failing {
+		l.failing = true // said once, however often it is tried
+		l.dir.cfg.Logger.Error("commit failed, it is tried again until it succeeds", "err", err)
+	}
 	l.wakeFlushers(err)
 	l.mu.Unlock()
 	return err
@@ -323,6 +399,10 @@ func (l *Log) endRound(r round) (sealed bool) {
 		l.onDisk.Store(true)
 	}
 	l.advance(r.target)
+	if l.failing {
+		l.failing = false
+		l.dir.cfg.Logger.Info("commit has succeeded again", "log", l.name, "durable", int64(r.target))
+	}
 	l.wakeFlushers(nil)
 	return sealed
 }

@@ -55,6 +55,7 @@ type checkpointFile struct {
 	name    string
 	values  map[string]int64
 	written []byte
+	unsure  bool // a write failed: the file may not hold what values had before it either
 }
 
 // OpenDir reads the directory's checkpoints, removes what a deletion left, and
@@ -122,8 +123,8 @@ func (d *Dir) load() error {
 	return d.loadBoots()
 }
 
-// loadCheckpoint reads one file; entries of directories that are gone are
-// dropped, so that a partition made anew under the name does not inherit them.
+// loadCheckpoint reads one file. Entries of directories that are gone stay
+// until the log is opened, which tells of the loss, or the next Checkpoint.
 func (d *Dir) loadCheckpoint(c *checkpointFile) error {
 	b, err := readFile(d.cfg.FS, d.path(c.name))
 	if err != nil {
@@ -280,11 +281,11 @@ func (d *Dir) write(c *checkpointFile) error {
 	if bytes.Equal(b, c.written) {
 		return nil
 	}
-	c.written = nil
+	c.written, c.unsure = nil, true
 	if err := replaceFile(d.cfg.FS, d.path(c.name), b); err != nil {
 		return err
 	}
-	c.written = b
+	c.written, c.unsure = b, false
 	return nil
 }
 
@@ -296,18 +297,22 @@ func (d *Dir) lowerRecoveryPoint(name string, to protocol.Offset) error {
 	d.files.Lock()
 	defer d.files.Unlock()
 	old, ok := d.recovery.values[name]
-	if !ok || to >= 0 && old <= int64(to) {
+	if to < 0 {
+		d.dropCheckpoints(name)
+	}
+	if to >= 0 && old > int64(to) {
+		d.recovery.values[name] = int64(to)
+	} else if !d.recovery.unsure && (to >= 0 || !ok) {
 		return nil
 	}
-	if to < 0 {
-		for _, c := range []*checkpointFile{&d.hw, &d.starts, &d.ages} {
-			delete(c.values, name)
-		}
-		delete(d.recovery.values, name)
-	} else {
-		d.recovery.values[name] = int64(to)
-	}
 	return d.fatal(d.write(&d.recovery))
+}
+
+// dropCheckpoints forgets what the checkpoints say of a log. It needs files.
+func (d *Dir) dropCheckpoints(name string) {
+	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages} {
+		delete(c.values, name)
+	}
 }
 
 // checkpointed returns what the files said of a log when the directory was opened.

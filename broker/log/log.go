@@ -62,6 +62,7 @@ type Log struct {
 	lastFlush  int64           // wall clock in ms of the first of them
 	snapshotAt protocol.Offset // newest producer snapshot that was written or is pending
 	flushing   *flushWait      // nil without waiters
+	failing    bool            // the last commit failed
 
 	commitState commitState // guarded by the committer
 }
@@ -128,11 +129,16 @@ func (l *Log) open() (Recovery, error) {
 			return Recovery{Existed: true}, err
 		}
 	}
+	rec := Recovery{}
+	if err != nil { // the directory is missing: what a checkpoint knows of it is lost
+		_, _, hw, _ := l.dir.checkpointed(l.name)
+		rec.HighWatermark = protocol.Offset(hw)
+	}
 	// A checkpoint entry of an earlier partition of this name must not outlive it.
 	if err := l.dir.lowerRecoveryPoint(l.name, protocol.NoOffset); err != nil {
-		return Recovery{}, err
+		return rec, err
 	}
-	return Recovery{}, l.reset(l.init)
+	return rec, l.reset(l.init)
 }
 
 // checkOwner tells whether the directory is this partition's. One whose
@@ -432,7 +438,7 @@ func (l *Log) Delete() error {
 
 // MaybeRoll is the sweep's look at one log: it rolls the active segment when
 // segment.ms has passed by the wall clock since its first append, starts the sync that
-// flush.ms asks for, forgets producers that have expired, and tries a failed commit again.
+// flush.ms asks for, and forgets producers that have expired.
 func (l *Log) MaybeRoll(now time.Time) (rolled bool, err error) {
 	l.mu.Lock()
 	rolled, again, err := l.sweep(now)

@@ -182,11 +182,15 @@ func isDeleted(name string) bool {
 	return err == nil && len(id) == uuidLen && partition
 }
 
-// forget notes that the directory is gone.
+// forget notes that the directory was removed, so that nothing of it is lost.
+// Its recovery point stays: lowerRecoveryPoint removes it from the file as well.
 func (d *Dir) forget(name string) {
+	d.files.Lock()
+	defer d.files.Unlock()
+	delete(d.hw.values, name)
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	delete(d.idle, name)
-	d.mu.Unlock()
 }
 
 const uuidLen = 16

@@ -233,3 +233,33 @@ func TestAFailedSyncShowsWhatTheDiskHoldsAfterTheRestart(t *testing.T) {
 		t.Fatalf("read %v", got)
 	}
 }
+
+func TestADirectoryThatIsGoneIsReportedByItsHighWatermark(t *testing.T) {
+	fsys := vfs.NewMem()
+	w := start(t, fsys)
+	p := w.open(small)
+	p.add(1, "a", "b", "c")
+	p.flush()
+	p.SetHighWatermark(3)
+	other := w.open2(t, 1)
+	other.add(1, "a")
+	other.flush()
+	check(t, w.dir.Checkpoint())
+	left := fsys.Kill()
+	check(t, w.dir.Close(false))
+	check(t, vfs.RemoveAll(left, dataDir+"/t-0"))
+	w = start(t, left)
+	p = w.open(small)
+	if r := p.recovery; r.Existed || r.HighWatermark != 3 || p.LEO() != 0 {
+		t.Fatalf("log end %d, recovery %+v", p.LEO(), r)
+	}
+	// What was deleted on purpose is not lost.
+	other = w.open2(t, 1)
+	other.SetHighWatermark(1)
+	check(t, w.dir.Checkpoint())
+	check(t, other.Delete())
+	if again := w.open2(t, 1); again.recovery.HighWatermark != 0 {
+		t.Fatalf("recovery %+v", again.recovery)
+	}
+	check(t, w.dir.Close(true))
+}

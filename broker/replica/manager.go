@@ -240,10 +240,14 @@ func (m *Manager) logConfig(c *metadata.TopicConfig) log.Config {
 		}
 		return time.Duration(n) * time.Millisecond
 	}
+	flush := ms(c.FlushMs)
+	if c.FlushMs == 0 {
+		flush = -1 // after every append; 0 is no limit to the log
+	}
 	return log.Config{
 		SegmentBytes: c.SegmentBytes, SegmentMinBytes: c.SegmentMinBytes, SegmentAge: ms(c.SegmentMs),
 		IndexIntervalBytes: c.IndexIntervalBytes, IndexMaxBytes: c.IndexMaxBytes,
-		FlushMessages: c.FlushMessages, FlushInterval: ms(c.FlushMs),
+		FlushMessages: c.FlushMessages, FlushInterval: flush,
 		ProducerExpiry: m.cfg.Static.Millis("producer.id.expiration.ms"),
 	}
 }
