@@ -377,3 +377,59 @@ func TestACrashAtEachDurableStepOfTheWritePathLosesNothing(t *testing.T) {
 		t.Logf("seed %d: %d durable steps of the write path (%v), %d crashes recovered; whole load: %s", seed, steps, whole.Counts(), recovered.Load(), w)
 	}
 }
+
+// TestACrashDuringRecoveryOfTheWritePathLosesNothing stops the machine a second
+// time while it starts again, after every twenty-ninth durable step of the load.
+func TestACrashDuringRecoveryOfTheWritePathLosesNothing(t *testing.T) {
+	seed := numberOf(t, "STRATA_TEST_SEED", 1)
+	_, whole, err := crashed(seed, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var recovered atomic.Int64
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for n := 1; n <= whole.DurableSteps() && ctx.Err() == nil; n += 29 {
+		group.Go(func() error {
+			rng := rand.New(rand.NewPCG(seed, uint64(n)))
+			for i, first := range aftermaths(rng.Uint64()) {
+				for again, stopped := 1+rng.IntN(3), true; stopped; again += 3 {
+					second := aftermaths(rng.Uint64())[(i+again)%5]
+					var err error
+					if stopped, err = crashedAgain(seed, n, again, first, second); err != nil {
+						return fmt.Errorf("seed %d, stop before durable step %d, %s, then before step %d of the start, %s: %w", seed, n, first.name, again, second.name, err)
+					}
+					recovered.Add(1)
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	t.Logf("seed %d: %d crashes during recovery recovered", seed, recovered.Load())
+}
+
+// crashedAgain stops the start after a crash before its own durable step again;
+// stopped tells whether the start was not over before.
+func crashedAgain(seed uint64, n, again int, first, second aftermath) (stopped bool, err error) {
+	w, fs, err := crashed(seed, n)
+	if err != nil {
+		return false, err
+	}
+	left := first.left(fs)
+	left.StopAt(again)
+	err = w.start(left, first.boot)
+	stopped = left.Stopped()
+	left.Stop()
+	_ = w.end(false) // the machine has stopped: nothing of this reaches the disk
+	if err != nil && !stopped {
+		return stopped, fmt.Errorf("start: %w", err)
+	}
+	boot := "boot-3"
+	if second.boot == "boot-1" { // killed: the machine goes on
+		boot = first.boot
+	}
+	return stopped, w.recovered(second.left(left), boot)
+}

@@ -156,7 +156,8 @@ func (w *crashWorld) start(fs *vfs.Mem, boot string) error {
 	w.m.Apply(metadata.Diff(metadata.EmptyImage(), w.img), w.img)
 	w.mu.Unlock()
 	_, err = w.propose(context.Background(), &metadata.Command{Kind: &metadatapb.Command_SetBrokerFencing{
-		SetBrokerFencing: &metadatapb.SetBrokerFencing{Broker: int32(crashSelf), BrokerEpoch: int64(w.epoch)}}})
+		SetBrokerFencing: &metadatapb.SetBrokerFencing{Broker: int32(crashSelf), BrokerEpoch: int64(w.epoch)},
+	}})
 	return err
 }
 

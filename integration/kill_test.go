@@ -48,6 +48,7 @@ func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 	kills := int(numberOf(t, "STRATA_TEST_KILLS", 50))
 	seed := numberOf(t, "STRATA_TEST_SEED", rand.Uint64())
 	harness.OnEachStore(t, func(t *testing.T, bucket *harness.Bucket) {
+		t.Helper()
 		begun := time.Now()
 		broker := harness.Start(t, harness.Options{Bucket: bucket.URL, Env: bucket.Env, Set: map[string]string{
 			"strata.sweep.grace.ms":                   strconv.FormatInt(killGrace.Milliseconds(), 10),
