@@ -107,10 +107,16 @@ func checkClientBatch(records []byte, config *metadata.TopicConfig, now time.Tim
 		return nil, protocol.Errorf(kerr.InvalidRecord, "no record batch was sent")
 	}
 	if len(records) > record.PrefixLen+4 && int8(records[16]) != record.Magic {
-		return nil, protocol.Errorf(kerr.UnsupportedForMessageFormat, "record batches of magic %d are not taken, only 2", int8(records[16]))
+		code := kerr.InvalidRecord // the formats before 2; a later one is unknown
+		if int8(records[16]) > record.Magic {
+			code = kerr.CorruptMessage
+		}
+		return nil, protocol.Errorf(code, "record batches of magic %d are not taken, only 2", int8(records[16]))
 	}
 	batch, rest, err := record.Split(records)
 	switch {
+	case errors.Is(err, record.ErrShort):
+		return nil, protocol.Errorf(kerr.InvalidRecord, "%v", err)
 	case err != nil:
 		return nil, protocol.Errorf(kerr.CorruptMessage, "%v", err)
 	case len(rest) > 0:
