@@ -209,7 +209,7 @@ func TestConfigChangesAreMadeAllOrNone(t *testing.T) {
 	}{
 		"one of two is bad": {r, []admin.ConfigChange{set("retention.ms", "1000"), set("segment.bytes", "x")}, kerr.InvalidConfig},
 		"given twice":       {r, []admin.ConfigChange{set("retention.ms", "1"), set("retention.ms", "2")}, kerr.InvalidRequest},
-		"null":              {r, []admin.ConfigChange{{Name: "retention.ms"}}, kerr.InvalidConfig},
+		"null":              {r, []admin.ConfigChange{{Name: "retention.ms"}}, kerr.InvalidRequest},
 		"append to a number": {
 			r, []admin.ConfigChange{{Name: "retention.ms", Op: admin.OpAppend, Value: value("1")}}, kerr.InvalidConfig,
 		},

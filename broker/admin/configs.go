@@ -90,6 +90,9 @@ func grows(was map[string]string, changes []*metadatapb.Config) bool {
 func (a *Admin) resource(img *metadata.Image, r metadata.Resource, cmd *metadatapb.AlterConfigs) (func(string) (*metadata.Setting, error), error) {
 	switch r.Type {
 	case metadata.TopicResource:
+		if r.Name == "" {
+			return nil, protocol.Errorf(kerr.InvalidRequest, "Default topic resources are not allowed.")
+		}
 		t, ok := img.Topic(r.Name)
 		if !ok {
 			return nil, protocol.Errorf(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", r.Name)
@@ -157,7 +160,7 @@ func apply(lookup func(string) (*metadata.Setting, error), next map[string]strin
 		return nil
 	}
 	if c.Value == nil {
-		return protocol.Errorf(kerr.InvalidConfig, "Null value not supported for : %s", c.Name)
+		return protocol.Errorf(kerr.InvalidRequest, "Null value not supported for : %s", c.Name)
 	}
 	value := *c.Value
 	if c.Op == OpAppend || c.Op == OpSubtract {
