@@ -22,8 +22,22 @@ func (h *Handler) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsReques
 		t.Topic = &name
 		wanted = append(wanted, t)
 	}
+	times := map[string]int{}
+	for _, w := range wanted {
+		if w.Topic != nil {
+			times[*w.Topic]++
+		}
+	}
 	for _, w := range wanted {
 		out := kmsg.NewDeleteTopicsResponseTopic()
+		if w.Topic != nil && times[*w.Topic] != 1 {
+			if times[*w.Topic] > 1 { // told once, as Kafka does
+				out.Topic, out.ErrorCode, out.ErrorMessage = w.Topic, kerr.InvalidRequest.Code, kmsg.StringPtr("Duplicate topic name.")
+				resp.Topics = append(resp.Topics, out)
+				times[*w.Topic] = 0
+			}
+			continue
+		}
 		out.Topic, out.TopicID = w.Topic, w.TopicID
 		t, err := h.deletable(w)
 		if err == nil {

@@ -10,13 +10,16 @@ import (
 // DescribeCluster, versions 0 to 2. Only the endpoints of brokers (type 1) are
 // known here; the controllers' (KIP-919) are asked on the controller listener.
 func (h *Handler) describeCluster(r *server.Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
-	const brokerEndpoints = 1
+	const brokerEndpoints, controllerEndpoints = 1, 2
 	resp := kmsg.NewPtrDescribeClusterResponse()
 	resp.ControllerID, resp.EndpointType = int32(h.cfg.Self), brokerEndpoints
 	resp.ClusterAuthorizedOperations = noOperations
 	if req.Version >= 1 && req.EndpointType != brokerEndpoints {
 		message := "This listener knows the endpoints of brokers only."
 		resp.ErrorCode, resp.ErrorMessage = kerr.MismatchedEndpointType.Code, &message
+		if req.EndpointType != controllerEndpoints {
+			resp.ErrorCode = kerr.UnsupportedEndpointType.Code
+		}
 		return resp
 	}
 	if req.IncludeClusterAuthorizedOperations {

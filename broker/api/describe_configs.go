@@ -35,6 +35,9 @@ func (h *Handler) describeConfigs(req *kmsg.DescribeConfigsRequest) kmsg.Respons
 }
 
 func (h *Handler) topicConfigs(img *metadata.Image, req *kmsg.DescribeConfigsRequest, r kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
+	if err := metadata.CheckTopicName(r.ResourceName); err != nil {
+		return nil, protocol.Errorf(kerr.InvalidTopicException, "%v", err)
+	}
 	if _, ok := img.Topic(r.ResourceName); !ok {
 		return nil, protocol.Errorf(kerr.UnknownTopicOrPartition, "no topic %q", r.ResourceName)
 	}

@@ -48,13 +48,10 @@ func (h *Handler) fetch(r *server.Request) {
 
 // checkSession refuses to go on with a session, since none is ever made.
 func checkSession(req *kmsg.FetchRequest) int16 {
-	switch {
-	case req.Version < 7 || req.SessionEpoch == -1 || req.SessionEpoch == 0 && req.SessionID == 0:
+	if req.Version < 7 || req.SessionEpoch == -1 || req.SessionEpoch == 0 && req.SessionID == 0 {
 		return 0
-	case req.SessionID != 0:
-		return kerr.FetchSessionIDNotFound.Code
 	}
-	return kerr.InvalidFetchSessionEpoch.Code
+	return kerr.FetchSessionIDNotFound.Code
 }
 
 func (h *Handler) fetchPartitions(img *metadata.Image, req *kmsg.FetchRequest) []replica.FetchPartition {

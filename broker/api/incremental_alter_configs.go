@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/stratabroker/strata/broker/admin"
@@ -20,13 +21,20 @@ func (h *Handler) incrementalAlterConfigs(ctx context.Context, req *kmsg.Increme
 	ctx, cancel := context.WithTimeout(ctx, alterTimeout)
 	defer cancel()
 	resp := kmsg.NewPtrIncrementalAlterConfigsResponse()
+	times := map[metadata.Resource]int{}
+	for _, r := range req.Resources {
+		times[metadata.Resource{Type: metadata.ResourceType(r.ResourceType), Name: r.ResourceName}]++
+	}
 	for _, r := range req.Resources {
 		changes := make([]admin.ConfigChange, len(r.Configs))
 		for i, c := range r.Configs {
 			changes[i] = admin.ConfigChange{Name: c.Name, Op: admin.ConfigOp(c.Op), Value: c.Value}
 		}
 		resource := metadata.Resource{Type: metadata.ResourceType(r.ResourceType), Name: r.ResourceName}
-		err := h.cfg.Admin.AlterConfigs(ctx, resource, changes, req.ValidateOnly)
+		err := protocol.Errorf(kerr.InvalidRequest, "Each resource must appear at most once.")
+		if times[resource] == 1 {
+			err = h.cfg.Admin.AlterConfigs(ctx, resource, changes, req.ValidateOnly)
+		}
 		out := kmsg.NewIncrementalAlterConfigsResponseResource()
 		out.ResourceType, out.ResourceName = r.ResourceType, r.ResourceName
 		out.ErrorCode, out.ErrorMessage = protocol.CodeOf(err), protocol.MessageOf(err)

@@ -66,8 +66,13 @@ func (h *Handler) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest)
 			op.Partition = p.Partition
 			op.Timestamp, op.Offset, op.LeaderEpoch = int64(protocol.NoTimestamp), int64(protocol.NoOffset), int32(protocol.NoEpoch)
 			found, err := replica.Found{}, protocol.Errorf(kerr.InvalidRequest, "partition %d is given twice", p.Partition)
-			if seen[place{t.Topic, p.Partition}] == 1 {
+			switch at := (place{t.Topic, p.Partition}); seen[at] {
+			case 0:
+				continue // told already
+			case 1:
 				found, err = h.listOne(ctx, img, req, t.Topic, p)
+			default:
+				seen[at] = 0
 			}
 			if err != nil {
 				op.ErrorCode = protocol.CodeOf(err)

@@ -53,7 +53,14 @@ func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) *kmsg.M
 			resp.Topics = append(resp.Topics, h.describe(img, t))
 		}
 	}
+	seen := map[string]bool{}
 	for _, t := range req.Topics {
+		if t.Topic != nil {
+			if seen[*t.Topic] {
+				continue
+			}
+			seen[*t.Topic] = true
+		}
 		resp.Topics = append(resp.Topics, h.lookup(img, t))
 	}
 	for i := range resp.Topics {

@@ -40,6 +40,9 @@ func (h *Handler) produce(r *server.Request) {
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		topic, topicErr := findTopic(img, t.Name, t.ID)
+		if topicErr != nil && r.Header.Version >= 13 {
+			topicErr = unknownTopicID(t.ID) // the zero id too
+		}
 		for j := range t.Partitions {
 			part, out := &t.Partitions[j], &p.resp.Topics[i].Partitions[j]
 			l, err := h.producible(req, topic, topicErr, part.Index)
