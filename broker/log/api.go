@@ -104,8 +104,8 @@ type Events struct {
 
 // Recovery says what opening a log found and did.
 type Recovery struct {
-	Existed       bool            // there was a directory
-	Clean         bool            // the last stop was clean, nothing was scanned
+	Existed bool // there was a directory
+	Clean   bool // the last stop was clean, nothing was scanned
 	// HighWatermark is the hint of the last checkpoint, 0 when there is none. It is there
 	// also when the directory is gone: what lies between the log end and it was lost here.
 	HighWatermark protocol.Offset

@@ -374,6 +374,7 @@ func (l *Log) publish(in incoming, o AppendOptions) error {
 		l.lastFlush = int64(o.Now)
 	}
 	l.unflushed += in.records
+	l.pending.bytes += pos - active.filled.Load().size
 	active.filled.Store(&extent{size: pos, next: in.next})
 	l.leo.Store(int64(in.next))
 	if !l.dir.cfg.Fsync {

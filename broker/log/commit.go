@@ -189,9 +189,10 @@ type pending struct {
 	pinned    *handle      // of the active segment, as in sealedFile
 	sealed    []sealedFile // in order
 	snapshots []snapshotFile
-	names     int  // how often the partition's directory got new names
-	created   bool // the log directory has the new name of the partition's
-	force     bool // sync the active segment in replicated mode too
+	names     int   // how often the partition's directory got new names
+	created   bool  // the log directory has the new name of the partition's
+	force     bool  // sync the active segment in replicated mode too
+	bytes     int64 // appended since the last round
 
 	namesSynced int // as of the last sync of the directory
 }
@@ -203,6 +204,7 @@ type round struct {
 	sealed    []*segment
 	snapshots []snapshotFile
 	names     int
+	bytes     int64 // appended since the round before
 	syncNames bool
 	created   bool
 }
@@ -248,7 +250,7 @@ func (l *Log) beginRound() (round, bool) {
 	if l.closed || l.offline != nil || !l.commitPending() {
 		return round{}, false
 	}
-	r := round{snapshots: slices.Clone(p.snapshots), names: p.names, syncNames: p.names != p.namesSynced, created: p.created}
+	r := round{snapshots: slices.Clone(p.snapshots), names: p.names, bytes: p.bytes, syncNames: p.names != p.namesSynced, created: p.created}
 	for _, s := range p.sealed {
 		s.segment.refs.Add(1)
 		r.sealed = append(r.sealed, s.segment)
@@ -398,7 +400,9 @@ func (l *Log) endRound(r round) (sealed bool) {
 		p.created = false
 		l.onDisk.Store(true)
 	}
+	p.bytes -= r.bytes
 	l.advance(r.target)
+	l.dir.points.committed(r.bytes, sealed)
 	if l.failing {
 		l.failing = false
 		l.dir.cfg.Logger.Info("commit has succeeded again", "log", l.name, "durable", int64(r.target))

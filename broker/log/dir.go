@@ -23,6 +23,7 @@ type Dir struct {
 	cfg       DirConfig
 	handles   *handles
 	committer committer
+	points    *pointWriter
 	reserve   reserve
 	buffers   sync.Pool // of *[]byte, one index page long
 
@@ -73,6 +74,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	d.epoch.Store(-1)
 	d.buffers.New = func() any { b := make([]byte, indexPage); return &b }
 	d.committer = newGroupCommit(d)
+	d.points = newPointWriter(d)
 	d.reserve = reserve{dir: d}
 	if err := d.load(); err != nil {
 		return nil, fmt.Errorf("open log directory %s: %w", cfg.Path, err)
@@ -242,12 +244,13 @@ func (d *Dir) checkpoint() error {
 	}
 	d.mu.Unlock()
 	for name, l := range logs {
-		if !l.named() {
+		point, ok := l.checkpointPoint()
+		if !ok {
 			continue
 		}
-		d.recovery.values[name] = int64(l.RecoveryPoint())
+		d.recovery.values[name] = point
 		d.starts.values[name] = int64(l.Start())
-		d.hw.values[name] = min(l.hw.Load(), int64(l.RecoveryPoint()))
+		d.hw.values[name] = min(l.hw.Load(), point)
 		delete(d.ages.values, name)
 		if ms := l.firstAppend.Load(); ms > 0 {
 			d.ages.values[name] = ms
@@ -336,6 +339,7 @@ func (d *Dir) Close(clean bool) error {
 	logs := slices.DeleteFunc(slices.Collect(maps.Values(d.logs)), func(l *Log) bool { return l == nil })
 	d.mu.Unlock()
 	d.committer.stop()
+	d.points.stop()
 	var err error
 	if clean {
 		err = d.fatal(d.closeClean(logs))

@@ -97,6 +97,7 @@ func TestTheOrderOfEffects(t *testing.T) {
 	} {
 		lines = nil
 		phase.do()
+		w.dir.AwaitPoints()
 		fmt.Fprintf(&out, "%s\n  %s\n", phase.name, strings.Join(lines, "\n  "))
 	}
 	const golden = "testdata/effects.txt"

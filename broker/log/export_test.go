@@ -1,6 +1,10 @@
 package log
 
-import "github.com/stratabroker/strata/broker/producer"
+import (
+	"time"
+
+	"github.com/stratabroker/strata/broker/producer"
+)
 
 // ProducerState is a copy of the log's producer state.
 func (l *Log) ProducerState() *producer.State {
@@ -11,6 +15,17 @@ func (l *Log) ProducerState() *producer.State {
 
 // OpenFiles is the number of cached file handles.
 func (d *Dir) OpenFiles() int { return d.handles.len() }
+
+// SetPoints says how often recovery points are written: at most once a pause
+// and every share of the time, unless bytes were committed.
+func (d *Dir) SetPoints(pause time.Duration, share int, bytes int64) {
+	d.points.mu.Lock()
+	defer d.points.mu.Unlock()
+	d.points.pause, d.points.share, d.points.limit = pause, time.Duration(share), bytes
+}
+
+// AwaitPoints waits until the recovery points that are due are written.
+func (d *Dir) AwaitPoints() { d.points.wg.Wait() }
 
 // Parsers of the checkpoint files, for tables and fuzzing.
 var (

@@ -182,6 +182,7 @@ func (l *Log) restart(init Init) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.onDisk.Store(false) // until the first commit; before reset shows the new recovery point
 	if err := l.reset(init); err != nil {
 		return err
 	}
@@ -196,7 +197,6 @@ func (l *Log) restart(init Init) error {
 	if init.Start > 0 {
 		l.addSnapshot(init.Start)
 	}
-	l.onDisk.Store(false) // until the first commit
 	l.epochs.changes++
 	l.pending.created = true
 	l.setSegments([]*segment{s})
