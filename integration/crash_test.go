@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -109,9 +110,14 @@ func (w *crashWorld) burst() error {
 }
 
 // again repeats a batch whose answer a producer may have lost.
-func (w *crashWorld) again() error {
-	l := w.lanes[w.rng.IntN(len(w.lanes))]
-	if l.last == nil {
+func (w *crashWorld) again() error { return w.repeat(w.lanes[w.rng.IntN(len(w.lanes))]) }
+
+// repeat sends the last batch that was acknowledged once more: it must be found where it lies.
+func (w *crashWorld) repeat(l *lane) error {
+	l.mu.Lock()
+	last, first := l.last, l.lastFirst
+	l.mu.Unlock()
+	if last == nil {
 		return nil
 	}
 	leader, err := w.m.Get(l.key)
@@ -119,9 +125,9 @@ func (w *crashWorld) again() error {
 		return err
 	}
 	answered := make(chan error, 1)
-	leader.Append(append(record.Batch(nil), l.last...), replica.AcksAll, w.now(), func(a replica.Appended, err error) {
-		if err == nil && a.First != l.lastFirst {
-			err = fmt.Errorf("%w: %s: a repeat of the batch at %d was answered with %d", errBroken, l.part, l.lastFirst, a.First)
+	leader.Append(slices.Clone(last), replica.AcksAll, w.now(), func(a replica.Appended, err error) {
+		if err == nil && a.First != first {
+			err = fmt.Errorf("%w: %s: a repeat of the batch at %d was answered with %d", errBroken, l.part, first, a.First)
 		}
 		answered <- err
 	})
@@ -238,26 +244,13 @@ func (w *crashWorld) recovered(left *vfs.Mem, boot string) error {
 	return w.end(true)
 }
 
-// resend repeats what was not answered, in order, and the last batch that was.
+// resend repeats the last batch that was answered, and in order those that were not.
 func (w *crashWorld) resend(l *lane) error {
-	if l.last != nil {
-		leader, err := w.m.Get(l.key)
-		if err != nil {
-			return err
-		}
-		answered := make(chan error, 1)
-		leader.Append(append(record.Batch(nil), l.last...), replica.AcksAll, w.now(), func(a replica.Appended, err error) {
-			if err == nil && a.First != l.lastFirst {
-				err = fmt.Errorf("the batch acknowledged at %d was appended again at %d", l.lastFirst, a.First)
-			}
-			answered <- err
-		})
-		if err := w.await(answered, 1); err != nil {
-			return fmt.Errorf("what was acknowledged last: %w", err)
-		}
+	if err := w.repeat(l); err != nil {
+		return err
 	}
 	l.mu.Lock()
-	open := l.unanswered
+	open := slices.Clone(l.unanswered)
 	l.mu.Unlock()
 	answered := make(chan error, len(open))
 	for _, b := range open {

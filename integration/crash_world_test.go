@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,16 +58,16 @@ type coldRange struct {
 
 // lane is one producer's way to one partition.
 type lane struct {
-	topic     string
-	part      checker.Partition // with the topic's incarnation in its name
-	key       protocol.PartitionKey
-	producer  int
-	sequence  int32
-	last      record.Batch // acknowledged last
-	lastFirst protocol.Offset
+	topic    string
+	part     checker.Partition // with the topic's incarnation in its name
+	key      protocol.PartitionKey
+	producer int
+	sequence int32
 
 	mu         sync.Mutex
-	unanswered []record.Batch // in order of sequence; guarded by mu
+	last       record.Batch    // the acknowledged one of the highest sequence; guarded by mu
+	lastFirst  protocol.Offset // where it lies; guarded by mu
+	unanswered []record.Batch  // in order of sequence; guarded by mu
 }
 
 const crashSelf = protocol.BrokerID(1)
@@ -269,17 +270,21 @@ func (w *crashWorld) send(l *lane, b record.Batch, answered chan<- error) {
 			for r := range mustRecords(b) {
 				w.Acked(l.part, string(r.Key), a.First+r.Offset)
 			}
-			l.mu.Lock()
-			if len(l.unanswered) == 0 || l.unanswered[0].BaseSequence() != b.BaseSequence() {
-				err = fmt.Errorf("%w: %s: the answer to sequence %d came out of order", errBroken, l.part, b.BaseSequence())
-			} else {
-				l.unanswered = l.unanswered[1:]
-				l.last, l.lastFirst = b, a.First
-			}
-			l.mu.Unlock()
+			l.answered(b, a.First)
 		}
 		answered <- err
 	})
+}
+
+// answered notes an acknowledgement. Those of batches that were under way
+// together may be told in any order.
+func (l *lane) answered(b record.Batch, first protocol.Offset) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unanswered = slices.DeleteFunc(l.unanswered, func(o record.Batch) bool { return o.BaseSequence() == b.BaseSequence() })
+	if l.last == nil || l.last.BaseSequence() < b.BaseSequence() {
+		l.last, l.lastFirst = b, first
+	}
 }
 
 // mustRecords yields the records of a batch that this test made.
