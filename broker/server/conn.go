@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -116,8 +117,8 @@ func (c *conn) readRequest() (*exchange, error) {
 	if err := c.readHead(head[:]); err != nil {
 		return nil, err
 	}
-	size := int64(int32(uint32(head[0])<<24 | uint32(head[1])<<16 | uint32(head[2])<<8 | uint32(head[3])))
-	key, _ := protocol.PeekHeader([protocol.HeaderPrefixLen]byte(head[4:]))
+	size := frameSize(head[:])
+	key, _ := protocol.PeekHeader([protocol.HeaderPrefixLen]byte(head[sizeLen:]))
 	api, served := protocol.LookupAPI(key)
 	switch limit := c.frameLimit(key); {
 	case !served:
@@ -126,7 +127,7 @@ func (c *conn) readRequest() (*exchange, error) {
 		return nil, fmt.Errorf("%w: %s frame of %d bytes, limit %d", protocol.ErrMalformed, api.Name, size, limit)
 	}
 	x := &exchange{charge: charge{b: c.s.budget, priority: api.Priority && size <= firstRead}}
-	if err := c.fill(x, head[4:], size); err != nil {
+	if err := c.fill(x, head[sizeLen:], size); err != nil {
 		x.charge.release()
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (c *conn) fill(x *exchange, prefix []byte, size int64) error {
 		return err
 	}
 	x.arrived = time.Now()
-	c.s.counters.bytesIn.Add(4 + size)
+	c.s.counters.bytesIn.Add(sizeLen + size)
 	x.size = size + perRequest
 	x.req = Request{Conn: c.info, Done: c.done, reply: func(r Response) { c.reply(x, r) }}
 	x.req.Header, x.req.Body, err = protocol.ParseHeader(frame)
@@ -192,9 +193,23 @@ func (c *conn) readHead(head []byte) error {
 	if err := c.nc.SetReadDeadline(time.Now().Add(c.s.cfg.FrameTimeout)); err != nil {
 		return err
 	}
+	if n < sizeLen {
+		if _, err := io.ReadFull(c.nc, head[n:sizeLen]); err != nil {
+			return c.late(err)
+		}
+		n = sizeLen
+	}
+	if size := frameSize(head); size < minFrame { // nothing need follow
+		return fmt.Errorf("%w: frame of %d bytes", protocol.ErrMalformed, size)
+	}
 	_, err := io.ReadFull(c.nc, head[n:])
 	return c.late(err)
 }
+
+// sizeLen is the length of the field that begins a frame.
+const sizeLen = 4
+
+func frameSize(head []byte) int64 { return int64(int32(binary.BigEndian.Uint32(head))) }
 
 // lastActive tells when the last reply was written, and whether one is due.
 func (c *conn) lastActive() (last time.Time, busy bool) {
