@@ -377,7 +377,7 @@ func TestNoCrashLosesWhatWasAcknowledged(t *testing.T) {
 		}
 		total := whole.DurableSteps()
 		steps += total
-		for n := 1; n <= total; n++ {
+		for n := 1 + int(seed)%crashStride; n <= total; n += crashStride {
 			left, g := crashAt(t, seed, ops, n)
 			for _, a := range aftermaths(seed<<16 + uint64(n)) {
 				cases++
@@ -395,7 +395,7 @@ func TestACrashDuringRecoveryLosesNothing(t *testing.T) {
 	cases := 0
 	for seed := range uint64(2) {
 		whole, _ := crashAt(t, seed, ops, 0)
-		for n := 1 + int(seed); n <= whole.DurableSteps(); n += 43 {
+		for n := 1 + int(seed); n <= whole.DurableSteps(); n += 43 * crashStride {
 			left, g := crashAt(t, seed, ops, n)
 			for _, a := range aftermaths(seed<<16 + uint64(n)) {
 				for again := 1; ; again++ {
