@@ -38,6 +38,7 @@ type ArchiverConfig struct {
 type Archiver struct {
 	cfg     ArchiverConfig
 	pages   *pages
+	owner   *ownerGuard
 	backoff backoff
 	stats   archiverCounters
 	wake    chan struct{} // one token: something changed for the dispatcher
@@ -87,6 +88,7 @@ func NewArchiver(cfg ArchiverConfig) *Archiver {
 	return &Archiver{
 		cfg:     cfg,
 		pages:   newPages(newFetcher(cfg.Store, cfg.Deadline, cfg.Rand), archiverPageBytes),
+		owner:   &ownerGuard{store: cfg.Store, deadline: cfg.Deadline, logger: cfg.Logger, turn: make(chan struct{}, 1)},
 		backoff: backoff{first: cfg.RetryBackoff, most: cfg.RetryBackoffMax, rand: cfg.Rand},
 		wake:    make(chan struct{}, 1),
 		parts:   map[protocol.PartitionKey]*part{},

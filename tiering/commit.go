@@ -20,7 +20,7 @@ const manifestTries = 3
 // continue at the tiered end, and drops those below the log start.
 //
 // The obvious way, to propose again until it works, could name objects that the
-// sweeper has taken meanwhile. So every try ends in one of three ways (DESIGN D14): the
+// sweeper has taken meanwhile. Nor is anything proposed that was put into a bucket that is not ours. So every try ends in one of three ways (DESIGN D14): the
 // image has our root key: it is current. Apply refused, or the outcome is not
 // known and the image does not have our key: the whole try is dropped, and what
 // it named is never named again. Should the lost proposal be applied later, then
@@ -33,6 +33,9 @@ func (a *Archiver) commit(ctx context.Context, t task, entries []format.Entry) (
 	c := manifestCommit{key: t.row.Key, parent: t.row.Manifest, version: version, tieredEnd: t.row.Manifest.TieredEnd, epoch: t.led.Epoch}
 	if n := len(entries); n > 0 {
 		c.tieredEnd = entries[n-1].End
+	}
+	if err := a.stillOurs(ctx, t); err != nil {
+		return nil, done, fmt.Errorf("before the commit: %w", err)
 	}
 	_, err = a.cfg.Metadata.Propose(ctx, c.command())
 	if err == nil || a.isCurrent(t.row.Key, version) {

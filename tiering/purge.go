@@ -288,9 +288,8 @@ func (p *purge) deleteOnce(ctx context.Context, keys []string, bytes int64) erro
 	if err != nil {
 		return err
 	}
-	if owner.ClusterID != p.now.ClusterID() || owner.Generation != p.now.Bucket().Generation {
-		return fmt.Errorf("%w: OWNER is cluster %s at generation %d, we are %s at %d",
-			ErrNotOwner, owner.ClusterID, owner.Generation, p.now.ClusterID(), p.now.Bucket().Generation)
+	if err := ours(owner, p.now.ClusterID(), p.now.Bucket().Generation); err != nil {
+		return err
 	}
 	p.stats.deleteRequests.Add(1)
 	if err := p.cfg.Store.Delete(ctx, keys); err != nil {

@@ -57,6 +57,9 @@ func (a *Archiver) upload(ctx context.Context, t task, r SealedRange) (format.En
 	if err := a.stillLeading(t); err != nil {
 		return format.Entry{}, err
 	}
+	if err := a.stillOurs(ctx, t); err != nil {
+		return format.Entry{}, err
+	}
 	src, err := a.cfg.Hot.OpenSealed(t.row.Key, r)
 	if err != nil {
 		return format.Entry{}, fmt.Errorf("open sealed segment: %w", err)
@@ -89,6 +92,11 @@ func (a *Archiver) stillLeading(t task) error {
 		return errSuperseded
 	}
 	return nil
+}
+
+// stillOurs saves uploads into a bucket that is another's, and keeps what was put there from being committed.
+func (a *Archiver) stillOurs(ctx context.Context, t task) error {
+	return a.owner.check(ctx, a.cfg.Metadata.Image(), t.attempt.Generation)
 }
 
 // put writes one object within a deadline that grows with its size, and tells
