@@ -1,6 +1,7 @@
 package tiering
 
 import (
+	"bytes"
 	"context"
 	"slices"
 
@@ -15,6 +16,8 @@ type fill struct {
 	minOne bool            // the first batch may be larger than limit
 	next   protocol.Offset // where to go on
 	full   bool            // no more fits
+	share  *share          // of AnswerBytes: holds limit at first, then cap(out)
+	coming int64           // bytes of the entry that holds from and of those after it, as far as limit may reach
 
 	out     []byte
 	aborted []protocol.AbortedTxn // of all entries read
@@ -41,6 +44,9 @@ func (f *fill) fromEntry(ctx context.Context, src *source) error {
 			f.full = true
 			return nil
 		}
+		if f.out == nil {
+			f.open(pos, h.size)
+		}
 		out, err := src.append(ctx, f.out, pos, h.size)
 		if err != nil {
 			return err // f.out ends before this batch
@@ -51,6 +57,23 @@ func (f *fill) fromEntry(ctx context.Context, src *source) error {
 	}
 	f.next = max(f.next, src.entry.End)
 	return nil
+}
+
+// open makes the buffer when the first batch, at pos of its object, is known. It is made once: a buffer that
+// grows holds its old and its new self for a while, which no share would cover.
+func (f *fill) open(pos, first int64) {
+	n := max(min(int64(f.limit), f.coming-pos), first)
+	f.share.resize(n)
+	f.out = make([]byte, 0, n)
+}
+
+// settle leaves the share at what the answer really holds. One that was cut
+// short, by a deadline or an outage, moves into a buffer of its size.
+func (f *fill) settle() {
+	if len(f.out) < cap(f.out)/2 {
+		f.out = bytes.Clone(f.out)
+	}
+	f.share.resize(int64(cap(f.out)))
 }
 
 // overlapping lists the aborted transactions that a reader of [from, next) must know, each once:

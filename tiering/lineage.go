@@ -2,6 +2,8 @@ package tiering
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/stratabroker/strata/protocol"
 )
@@ -54,31 +56,56 @@ func (v view) epochEnd(ctx context.Context, epoch protocol.Epoch) (protocol.Epoc
 	return protocol.NoEpoch, protocol.NoOffset, false, nil
 }
 
-// State is what an empty replica needs to start at the tiered end (DESIGN D15).
+// ErrNoState means that no entry of the cold tier ends at the offset, so that no state is known there.
+var ErrNoState = errors.New("no segment of the cold tier ends at the offset")
+
+// State is what an empty replica needs to start at End (DESIGN D15).
 type State struct {
-	End       protocol.Offset       // the tiered end
-	Epochs    []protocol.EpochStart // lineage of the last segment object
+	End       protocol.Offset       // where an entry ends
+	Epochs    []protocol.EpochStart // lineage of the segment object that ends there
 	Producers []byte                // producer state at End, as SealedSource gave it; nil where the cold tier is empty
 }
 
-// StateAtEnd gives the state at the tiered end. Errors are those of Read but for ErrOutOfRange.
-func (r *Reader) StateAtEnd(ctx context.Context, k protocol.PartitionKey) (State, error) {
-	var s State
+// StateAt gives the state where an entry of the cold tier ends, at the tiered end
+// or below it. Errors are those of Read, but for ErrOutOfRange and ErrNotTiered: ErrNoState where
+// no entry above the log start ends at that offset, or where its object goes on beyond it.
+func (r *Reader) StateAt(ctx context.Context, k protocol.PartitionKey, at protocol.Offset) (s State, err error) {
+	err = r.withCurrent(k, at-1, func(v view) error {
+		s, err = v.stateAt(ctx, at)
+		return err
+	})
+	if errors.Is(err, ErrOutOfRange) || errors.Is(err, ErrNotTiered) {
+		err = fmt.Errorf("%w: %d of %s", ErrNoState, at, k)
+	}
+	return s, err
+}
+
+// StateAtEnd is StateAt at the tiered end. An empty cold tier has an empty state.
+func (r *Reader) StateAtEnd(ctx context.Context, k protocol.PartitionKey) (s State, err error) {
 	if row, ok := r.cfg.Metadata.Image().Partition(k); ok {
 		s.End = row.Manifest.TieredEnd
 	}
-	err := r.inTier(k, func(v view) error {
-		end := v.row.Manifest.TieredEnd
-		e, err := v.find(ctx, end-1)
-		if err != nil {
-			return err
-		}
-		src, err := v.open(ctx, e)
-		if err != nil {
-			return err
-		}
-		s = State{End: end, Epochs: src.index.Epochs(), Producers: src.index.Producers()}
-		return nil
+	err = r.inTier(k, func(v view) error {
+		s, err = v.stateAt(ctx, v.row.Manifest.TieredEnd)
+		return err
 	})
 	return s, err
+}
+
+func (v view) stateAt(ctx context.Context, at protocol.Offset) (State, error) {
+	e, err := v.find(ctx, at-1)
+	if err != nil {
+		return State{}, err
+	}
+	if e.End != at {
+		return State{}, fmt.Errorf("%w: %d of %s lies in [%d, %d)", ErrNoState, at, v.row.Key, e.Base, e.End)
+	}
+	src, err := v.open(ctx, e)
+	if err != nil {
+		return State{}, err
+	}
+	if end := src.index.Meta().End; end != at { // its producers are those at its own end
+		return State{}, fmt.Errorf("%w: %d of %s, whose object goes on to %d", ErrNoState, at, v.row.Key, end)
+	}
+	return State{End: at, Epochs: src.index.Epochs(), Producers: src.index.Producers()}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ type ReaderConfig struct {
 	CacheBytes      int64         // of chunks; default 64 MiB
 	IndexCacheBytes int64         // of indexes and manifest pages; default 16 MiB
 	LoadBytes       int64         // on their way in at once, beside the caches; default 32 MiB
+	AnswerBytes     int64         // of answers being built, and held until Fetched.Release; default 64 MiB
 	Parallel        int           // GETs at once; default 10
 	ReadAheadBytes  int64         // loaded ahead of a sequential reader; default 4 MiB, negative for none
 	Deadline        time.Duration // of one GET; default 30 s
@@ -42,6 +44,7 @@ type Reader struct {
 	chunks  *cache.Cache[chunkKey, []byte]
 	meta    *cache.Cache[metadata.PagePlace, metaValue]
 	streams *streams
+	answers *budget
 	stats   readerCounters
 
 	reported atomic.Int64 // when a failed read was last logged, in nanoseconds
@@ -64,12 +67,13 @@ func NewReader(cfg ReaderConfig) *Reader {
 	cfg.CacheBytes = or(cfg.CacheBytes, 64<<20)
 	cfg.IndexCacheBytes = or(cfg.IndexCacheBytes, 16<<20)
 	cfg.LoadBytes = or(cfg.LoadBytes, 32<<20)
+	cfg.AnswerBytes = or(cfg.AnswerBytes, 64<<20)
 	cfg.Parallel = or(cfg.Parallel, 10)
 	cfg.ReadAheadBytes = or(cfg.ReadAheadBytes, 4<<20)
 	cfg.Deadline = or(cfg.Deadline, defaultDeadline)
 	cfg.DecodeBytes = or(cfg.DecodeBytes, 64<<20)
 	cfg.Logger = orLogger(cfg.Logger)
-	r := &Reader{cfg: cfg, fetch: newFetcher(cfg.Store, cfg.Deadline, cfg.Rand)}
+	r := &Reader{cfg: cfg, fetch: newFetcher(cfg.Store, cfg.Deadline, cfg.Rand), answers: newBudget(cfg.AnswerBytes)}
 	r.fetch.slots = semaphore.NewWeighted(int64(cfg.Parallel))
 	r.life, r.kill = context.WithCancel(context.Background())
 	r.streams = newStreams(cfg.CacheBytes, cfg.ReadAheadBytes)
@@ -122,17 +126,16 @@ func (r *Reader) background(f func()) {
 	}
 }
 
-// Fetched is what one Read found.
-type Fetched struct {
-	Batches []byte                // whole batches as the producer sent them; the first holds or follows the offset asked for
-	Aborted []protocol.AbortedTxn // every aborted transaction that overlaps [from, Next)
-	Next    protocol.Offset       // where to go on; above from also when Batches is empty, where compaction left nothing
-}
-
 // Read gives whole batches from `from` on, at most maxBytes of them, but with
 // minOne the first one also where it alone is larger. It goes on across segment
 // borders while there is room. Where it has batches when ctx ends, or when what follows cannot be read,
 // it returns those. Loads that ctx does not wait for go on and fill the cache.
+//
+// The answer is built within a share of AnswerBytes: maxBytes, or less where
+// others hold much of it (never more than half of what is free, never less than a chunk). Its heap is
+// cap(Batches), which is at most its share, or the first batch where minOne asks for that and it is larger. So all answers together hold at most
+// AnswerBytes and the part by which the first batch of each read under way exceeds its share. Where nothing is free, minOne waits as
+// long as ctx lives, and a read without it returns nothing at once. The caller must call Fetched.Release.
 //
 // Errors: ErrOutOfRange, ErrNotTiered, ErrUnknownPartition, ErrCorrupt, ErrClosed, those of ctx, outages of the store.
 func (r *Reader) Read(ctx context.Context, k protocol.PartitionKey, from protocol.Offset, maxBytes int, minOne bool) (Fetched, error) {
@@ -248,18 +251,48 @@ func (v view) open(ctx context.Context, e format.Entry) (*source, error) {
 
 // read fills one answer.
 func (v view) read(ctx context.Context, from protocol.Offset, maxBytes int, minOne bool) (Fetched, error) {
-	f := fill{from: from, limit: maxBytes, minOne: minOne, next: from}
-	var err error
-	for err == nil && f.next < v.row.Manifest.TieredEnd && !f.full {
-		err = v.readEntry(ctx, &f)
-	}
-	if len(f.out) > 0 {
-		err = nil // the next read meets it first, and then it is an error
-	}
+	share, err := v.reserve(ctx, maxBytes, minOne)
 	if err != nil {
 		return Fetched{}, err
 	}
-	return Fetched{Batches: f.out, Aborted: f.overlapping(), Next: f.next}, nil
+	f := fill{from: from, limit: min(maxBytes, int(share.bytes.Load())), minOne: minOne, next: from, share: share}
+	if f.limit <= 0 && !minOne {
+		return Fetched{Next: from}, nil
+	}
+	f.coming = v.coming(ctx, from, int64(f.limit))
+	for err == nil && f.next < v.row.Manifest.TieredEnd && !f.full {
+		err = v.readEntry(ctx, &f)
+	}
+	if len(f.out) == 0 {
+		share.resize(0)
+		if err != nil {
+			return Fetched{}, err
+		}
+		return Fetched{Aborted: f.overlapping(), Next: f.next}, nil
+	}
+	// An error is for the next read, which meets it first.
+	f.settle()
+	return Fetched{Batches: f.out, Aborted: f.overlapping(), Next: f.next, share: share}, nil
+}
+
+// coming sums up what the entry that holds from and those after it hold, up to enough bytes after the first. Where
+// that cannot be read it is as much as can be: the read itself will meet the error.
+func (v view) coming(ctx context.Context, from protocol.Offset, enough int64) int64 {
+	var first, after int64
+	for e, err := range v.manifest.Scan(v.load(ctx), from) {
+		switch {
+		case err != nil:
+			return math.MaxInt64
+		case first == 0:
+			first = e.DataBytes
+		default:
+			after += e.DataBytes
+		}
+		if after >= enough {
+			break
+		}
+	}
+	return first + after
 }
 
 func (v view) readEntry(ctx context.Context, f *fill) error {

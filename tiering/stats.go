@@ -59,6 +59,7 @@ type ReaderStats struct {
 	IndexHits     int64 // of indexes and manifest pages
 	IndexMisses   int64
 	IndexBytes    int64 // of indexes and manifest pages, held now
+	AnswerBytes   int64 // of answers being built or not yet released, now
 }
 
 type readerCounters struct {
@@ -74,6 +75,7 @@ func (r *Reader) Stats() ReaderStats {
 		ReadAhead: r.stats.ahead.Load(),
 		CacheHits: chunks.Hits, CacheMisses: chunks.Misses, CacheBytes: chunks.Bytes,
 		IndexHits: meta.Hits, IndexMisses: meta.Misses, IndexBytes: meta.Bytes,
+		AnswerBytes: r.answers.held(),
 	}
 }
 
