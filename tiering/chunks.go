@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/stratabroker/strata/protocol/record"
@@ -42,9 +43,14 @@ const maxRun = 2 << 20
 // run is a row of chunks that come with one GET. The chunk that was missed
 // first begins it and sends the GET; the others' loads take their part of the answer. So each chunk is
 // cached, charged and waited for on its own, while the store sees one request.
+//
+// LoadBytes is charged for the chunks, not for the answer they are cut from: that
+// is on its way in at most Parallel times at once, a run and a chunk long each (2.2 MiB, 22 MiB in all by
+// default), and lives on for as long as loads of its chunks queue for LoadBytes.
 type run struct {
 	src      *source
 	first, n int // chunks [first, first+n)
+	left     int // loads that have not had their part; guarded by src.mu
 	done     chan struct{}
 	body     []byte // set before done is closed, as is err
 	err      error
@@ -62,6 +68,7 @@ func (s *source) chunk(ctx context.Context, i int) ([]byte, error) {
 func (s *source) load(ctx context.Context, i int) ([]byte, error) {
 	r, mine := s.runOf(i)
 	if mine {
+		defer s.taken(r)
 		r.body, r.err = r.get(ctx)
 		close(r.done)
 	}
@@ -95,13 +102,24 @@ func (s *source) runOf(i int) (r *run, mine bool) {
 	size := int64(s.entry.ChunkSize)
 	n := min((min(s.want, maxRun)+size-1)/size+1, int64(s.index.Chunks()-i))
 	r = &run{src: s, first: i, n: int(max(n, 1)), done: make(chan struct{})}
+	r.left = r.n
 	s.runs = append(s.runs, r)
 	for j := i + 1; j < r.first+r.n; j++ {
 		s.reader.background(func() {
+			defer s.taken(r)
 			_, _ = s.chunk(s.reader.life, j) // for the cache; who needs the chunk asks for it again
 		})
 	}
 	return r, true
+}
+
+// taken forgets a run when nobody needs a part of it any more. A chunk that was evicted since begins another.
+func (s *source) taken(r *run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.left--; r.left == 0 {
+		s.runs = slices.DeleteFunc(s.runs, func(o *run) bool { return o == r })
+	}
 }
 
 // get fetches the whole run and checks each of its chunks.
