@@ -19,21 +19,28 @@ type RootWriterConfig struct {
 	Store    object.Store
 	Metadata Metadata
 
-	Debounce time.Duration // from a change to its root, and between two roots; default 1 s
-	Deadline time.Duration // of one PUT; default 30 s
-	Active   func() bool   // whether this broker is the one that writes roots (the controller); nil: always
-	Rand     func() uint64 // of object names and jitter, for many goroutines; default math/rand/v2
-	Logger   *slog.Logger  // default: discards
+	Debounce    time.Duration // from a change to its root, and between two roots; default 1 s
+	BytesPerSec int64         // of roots under steady change, in the mean; default 256 KiB/s
+	Deadline    time.Duration // of one PUT; default 30 s
+	Active      func() bool   // whether this broker is the one that writes roots (the controller); nil: always
+	Rand        func() uint64 // of object names and jitter, for many goroutines; default math/rand/v2
+	Logger      *slog.Logger  // default: discards
 }
 
 // RootWriter writes the first form of the root after each change of the
 // metadata (DESIGN D20): the image, which holds every manifest row, at one
 // index. A burst of changes makes one root, an idle cluster none.
+//
+// A root is the whole image, so under steady change the next one waits for as long
+// as the last is worth at BytesPerSec: up to 256 KiB (some 1,500 partitions) roots come once a second, one of 4 MiB comes every
+// 16 s. A change after a rest never waits for more than Debounce.
 type RootWriter struct {
 	cfg     RootWriterConfig
 	backoff backoff
 	stats   rootCounters
 	wake    chan struct{} // one token: something changed
+
+	paidAt time.Time // when the last root is paid for; owned by Run
 
 	mu       sync.Mutex
 	changes  uint64              // changes worth a root; guarded by mu
@@ -46,6 +53,7 @@ type RootWriter struct {
 // NewRootWriter makes a root writer that Run starts.
 func NewRootWriter(cfg RootWriterConfig) *RootWriter {
 	cfg.Debounce = or(cfg.Debounce, time.Second)
+	cfg.BytesPerSec = or(cfg.BytesPerSec, 256<<10)
 	cfg.Deadline = or(cfg.Deadline, 30*time.Second)
 	cfg.Rand, cfg.Logger = orRand(cfg.Rand), orLogger(cfg.Logger)
 	if cfg.Active == nil {
@@ -92,7 +100,7 @@ func (w *RootWriter) Run(ctx context.Context) {
 				continue
 			}
 		}
-		pause := w.cfg.Debounce
+		pause := max(w.cfg.Debounce, time.Until(w.paidAt))
 		if failures > 0 {
 			pause = w.backoff.after(failures)
 		}
@@ -146,6 +154,7 @@ func (w *RootWriter) write(ctx context.Context) error {
 	if _, err := w.cfg.Metadata.Propose(ctx, retainRoot(root)); err != nil && !w.isRetained(key) {
 		return fmt.Errorf("retain root %d: %w", seq, err)
 	}
+	w.paidAt = time.Now().Add(time.Duration(float64(len(body)) / float64(w.cfg.BytesPerSec) * float64(time.Second)))
 	w.stats.written.Add(1)
 	w.stats.bytes.Add(int64(len(body)))
 	w.mu.Lock()

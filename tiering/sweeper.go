@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/protocol"
 	"github.com/stratabroker/strata/tiering/object"
 )
 
@@ -58,9 +59,10 @@ type Sweeper struct {
 	stats sweeperCounters
 
 	// Owned by the goroutine that runs rounds.
-	marks    []mark          // oldest first; at most the first is a grace old
-	markedAt time.Time       // when it last marked, also where nothing had changed
-	clean    map[uint64]bool // fingerprints of batches that the last round found to be all in use
+	marks    []mark               // oldest first; at most the first is a grace old
+	markedAt time.Time            // when it last marked, also where nothing had changed
+	rootSeen map[string]time.Time // monotonic: when each retained root was first seen
+	clean    map[uint64]bool      // fingerprints of batches that the last round found to be all in use
 }
 
 // mark condemns what its image does not reach and began below its floor.
@@ -184,16 +186,41 @@ func (s *Sweeper) due(now time.Time) (mark, bool) {
 	return s.marks[0], true
 }
 
-// releaseRoots lets go all roots but the newest and those younger than the
-// grace: the first form of the root is there for a lost disk, not for history (DESIGN D20).
+const (
+	denseRoots = 10          // of the newest, all retained while they are younger than the grace
+	rootEvery  = time.Minute // of those before them, one
+)
+
+// releaseRoots lets go all roots but the newest and, of those younger than the
+// grace, the newest ten and the first of each minute: the first form of the root is there for a lost
+// disk, not for history (DESIGN D20), and a cluster under steady change makes one a second.
+//
+// Readers of a root that is let go early keep their grace (D16): nothing is deleted but by a mark that is a
+// grace old, and a mark spares what its image reaches and the roots that this image retains. So what a
+// root reaches outlives its cut by a grace, and the root object outlives its release by one.
+//
+// A root is old by the wall clock, or when it was there a grace ago: a clock
+// that jumped back must not keep roots from the future.
 func (s *Sweeper) releaseRoots(ctx context.Context) error {
 	roots := s.cfg.Metadata.Image().Bucket().Roots
+	seen := make(map[string]time.Time, len(roots))
 	var seqs []uint64
+	minute := protocol.NoTimestamp
 	for i, r := range roots {
-		if i < len(roots)-1 && int64(nowMs()-r.AtMs) >= s.cfg.Grace.Milliseconds() {
+		first, ok := s.rootSeen[r.Place.Key]
+		if !ok {
+			first = time.Now()
+		}
+		seen[r.Place.Key] = first
+		old := int64(nowMs()-r.AtMs) >= s.cfg.Grace.Milliseconds() || time.Since(first) >= s.cfg.Grace
+		its := r.AtMs / protocol.Timestamp(rootEvery.Milliseconds())
+		crowded := i < len(roots)-denseRoots && its == minute
+		if i < len(roots)-1 && (old || crowded) {
 			seqs = append(seqs, r.Seq)
 		}
+		minute = its
 	}
+	s.rootSeen = seen
 	if len(seqs) == 0 {
 		return nil
 	}
