@@ -88,7 +88,7 @@ func NewArchiver(cfg ArchiverConfig) *Archiver {
 	return &Archiver{
 		cfg:     cfg,
 		pages:   newPages(newFetcher(cfg.Store, cfg.Deadline, cfg.Rand), archiverPageBytes),
-		owner:   &ownerGuard{store: cfg.Store, deadline: cfg.Deadline, logger: cfg.Logger, turn: make(chan struct{}, 1)},
+		owner:   newOwnerGuard(cfg.Store, cfg.Deadline, cfg.Logger.With("of", "segments")),
 		backoff: backoff{first: cfg.RetryBackoff, most: cfg.RetryBackoffMax, rand: cfg.Rand},
 		wake:    make(chan struct{}, 1),
 		parts:   map[protocol.PartitionKey]*part{},

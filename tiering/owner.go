@@ -32,6 +32,10 @@ type ownerGuard struct {
 	lost  bool // the log says that the bucket is not ours
 }
 
+func newOwnerGuard(store object.Store, deadline time.Duration, logger *slog.Logger) *ownerGuard {
+	return &ownerGuard{store: store, deadline: deadline, logger: logger, turn: make(chan struct{}, 1)}
+}
+
 // check returns ErrNotOwner where OWNER is missing, damaged, or not the image's
 // cluster at this generation; else what kept it from being read.
 func (g *ownerGuard) check(ctx context.Context, img *metadata.Image, generation uint64) error {

@@ -103,6 +103,23 @@ func TestOwnerThatChangesDuringAnUploadStopsItsCommit(t *testing.T) {
 	})
 }
 
+func TestNoRootIsWrittenUnderAnotherOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		r := w.rootWriter()
+		w.start(r.Run)
+		time.Sleep(5 * time.Second)
+		w.bucket.Change(format.OwnerKey, func([]byte) []byte { return format.Owner{Generation: 1, ClusterID: "another"}.Encode() })
+		w.change()
+		w.store.take()
+		time.Sleep(time.Minute)
+		wantLines(t, w.store.take())
+		w.bucket.Change(format.OwnerKey, func([]byte) []byte { return format.Owner{Generation: 1, ClusterID: "test-cluster"}.Encode() })
+		time.Sleep(time.Minute)
+		wantLines(t, w.store.take(), "put root 2", "retain root 2")
+	})
+}
+
 func TestOwnerIsReadEveryTwoSecondsAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 8)

@@ -40,6 +40,7 @@ type RootWriter struct {
 	stats   rootCounters
 	wake    chan struct{} // one token: something changed
 
+	owner  *ownerGuard
 	paidAt time.Time // when the last root is paid for; owned by Run
 
 	mu       sync.Mutex
@@ -61,6 +62,7 @@ func NewRootWriter(cfg RootWriterConfig) *RootWriter {
 	}
 	return &RootWriter{
 		cfg:     cfg,
+		owner:   newOwnerGuard(cfg.Store, cfg.Deadline, cfg.Logger.With("of", "roots")),
 		backoff: backoff{first: cfg.Debounce, most: 30 * cfg.Debounce, rand: cfg.Rand},
 		wake:    make(chan struct{}, 1),
 	}
@@ -135,6 +137,10 @@ func (w *RootWriter) write(ctx context.Context) error {
 	w.mu.Unlock()
 	img := w.cfg.Metadata.Image()
 	bucket := img.Bucket()
+	// A root put into a bucket that is not ours would be retained and missing.
+	if err := w.owner.check(ctx, img, bucket.Generation); err != nil {
+		return err
+	}
 	seq := uint64(1)
 	if n := len(bucket.Roots); n > 0 {
 		seq = bucket.Roots[n-1].Seq + 1
