@@ -106,7 +106,7 @@ func coldError(err error) error {
 // Read implements replica.Cold.
 func (c cold) Read(ctx context.Context, k protocol.PartitionKey, from protocol.Offset, maxBytes int, minOne bool) (replica.ColdBatches, error) {
 	got, err := c.reader.Read(ctx, k, from, maxBytes, minOne)
-	return replica.ColdBatches{Bytes: got.Batches, Next: got.Next, Aborted: got.Aborted}, coldError(err)
+	return replica.ColdBatches{Bytes: got.Batches, Next: got.Next, Aborted: got.Aborted, Release: got.Release}, coldError(err)
 }
 
 // OffsetForTime implements replica.Cold.
@@ -127,9 +127,12 @@ func (c cold) EpochEnd(ctx context.Context, k protocol.PartitionKey, epoch proto
 	return protocol.EpochEnd{Epoch: e, End: end}, ok, coldError(err)
 }
 
-// StateAtEnd implements replica.Cold.
-func (c cold) StateAtEnd(ctx context.Context, k protocol.PartitionKey) ([]protocol.EpochStart, []byte, error) {
-	s, err := c.reader.StateAtEnd(ctx, k)
+// StateAt implements replica.Cold.
+func (c cold) StateAt(ctx context.Context, k protocol.PartitionKey, at protocol.Offset) ([]protocol.EpochStart, []byte, error) {
+	s, err := c.reader.StateAt(ctx, k, at)
+	if errors.Is(err, tiering.ErrNoState) {
+		return nil, nil, replica.ErrNoState
+	}
 	return s.Epochs, s.Producers, coldError(err)
 }
 
@@ -160,7 +163,7 @@ func (noCold) EpochEnd(context.Context, protocol.PartitionKey, protocol.Epoch) (
 	return protocol.EpochEnd{}, false, errNoCold()
 }
 
-// StateAtEnd implements replica.Cold.
-func (noCold) StateAtEnd(context.Context, protocol.PartitionKey) ([]protocol.EpochStart, []byte, error) {
+// StateAt implements replica.Cold.
+func (noCold) StateAt(context.Context, protocol.PartitionKey, protocol.Offset) ([]protocol.EpochStart, []byte, error) {
 	return nil, nil, errNoCold()
 }

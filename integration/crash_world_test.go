@@ -378,14 +378,14 @@ func (b fakeBucket) EpochEnd(context.Context, protocol.PartitionKey, protocol.Ep
 	return protocol.EpochEnd{}, false, replica.ErrNoCold
 }
 
-// StateAtEnd implements replica.Cold.
-func (b fakeBucket) StateAtEnd(_ context.Context, key protocol.PartitionKey) ([]protocol.EpochStart, []byte, error) {
-	ranges := b.ranges(key)
-	if len(ranges) == 0 {
-		return nil, nil, fmt.Errorf("nothing of %v is in the bucket", key)
+// StateAt implements replica.Cold.
+func (b fakeBucket) StateAt(_ context.Context, key protocol.PartitionKey, at protocol.Offset) ([]protocol.EpochStart, []byte, error) {
+	for _, r := range b.ranges(key) {
+		if r.end == at {
+			return r.epochs, r.producers, nil
+		}
 	}
-	last := ranges[len(ranges)-1]
-	return last.epochs, last.producers, nil
+	return nil, nil, replica.ErrNoState
 }
 
 // upload moves the sealed ranges of a partition into the bucket, as the archiver does.

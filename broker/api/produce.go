@@ -2,7 +2,9 @@ package api
 
 import (
 	"fmt"
-	"sync/atomic"
+	"math"
+	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -17,12 +19,18 @@ import (
 // appended before Handle returns, so the order of requests is the order in the
 // log; the reply goes when the last partition has what acks asks for.
 type produce struct {
-	r        *server.Request
-	acks     replica.Acks
-	resp     *kmsg.ProduceResponse
-	pending  atomic.Int64
-	anyError atomic.Bool
+	r    *server.Request
+	acks replica.Acks
+
+	mu      sync.Mutex
+	resp    *kmsg.ProduceResponse // guarded by mu; nil once replied
+	pending int                   // guarded by mu: partitions without an answer, and one for the request itself
+	failed  bool                  // guarded by mu: some partition has an error
+	timeout *time.Timer           // guarded by mu; nil while nothing waits
 }
+
+// unanswered marks a partition whose answer has not come: no error has this code.
+const unanswered = math.MinInt16
 
 func (h *Handler) produce(r *server.Request) {
 	req, err := protocol.DecodeProduce(r.Header.Version, r.Body)
@@ -30,12 +38,11 @@ func (h *Handler) produce(r *server.Request) {
 		r.Reply(server.Response{NoReply: true, Close: err})
 		return
 	}
-	p := &produce{r: r, acks: replica.Acks(req.Acks), resp: newProduceResponse(req)}
-	partitions := 0
+	p := &produce{r: r, acks: replica.Acks(req.Acks), resp: newProduceResponse(req), pending: 1}
 	for i := range req.Topics {
-		partitions += len(req.Topics[i].Partitions)
+		p.pending += len(req.Topics[i].Partitions)
 	}
-	p.pending.Store(int64(partitions) + 1)
+	resp := p.resp // done fills in what this names
 	now, img := h.cfg.Now(), h.cfg.Admin.Image()
 	for i := range req.Topics {
 		t := &req.Topics[i]
@@ -44,7 +51,7 @@ func (h *Handler) produce(r *server.Request) {
 			topicErr = unknownTopicID(t.ID) // the zero id too
 		}
 		for j := range t.Partitions {
-			part, out := &t.Partitions[j], &p.resp.Topics[i].Partitions[j]
+			part, out := &t.Partitions[j], &resp.Topics[i].Partitions[j]
 			l, err := h.producible(req, topic, topicErr, part.Index)
 			if err != nil {
 				p.done(out, replica.Appended{}, err)
@@ -54,7 +61,7 @@ func (h *Handler) produce(r *server.Request) {
 			l.Append(part.Records, p.acks, now, func(a replica.Appended, err error) { p.done(out, a, err) })
 		}
 	}
-	p.finish()
+	p.started(time.Duration(req.TimeoutMs) * time.Millisecond)
 }
 
 func findTopic(img *metadata.Image, name string, id protocol.TopicID) (metadata.Topic, error) {
@@ -97,38 +104,85 @@ func newProduceResponse(req *protocol.ProduceRequest) *kmsg.ProduceResponse {
 		for j := range t.Partitions {
 			t.Partitions[j] = kmsg.NewProduceResponseTopicPartition()
 			t.Partitions[j].Partition = req.Topics[i].Partitions[j].Index
+			t.Partitions[j].ErrorCode = unanswered
 		}
 	}
 	return resp
 }
 
-// done fills in one partition's answer. Each is filled in by one caller; the
-// count of pending ones orders that before the encoding.
+// done fills in one partition's answer, unless the request has timed out.
 func (p *produce) done(out *kmsg.ProduceResponseTopicPartition, a replica.Appended, err error) {
-	if err != nil {
-		p.anyError.Store(true)
-		out.ErrorCode, out.ErrorMessage = protocol.CodeOf(err), protocol.MessageOf(err)
-		out.BaseOffset, out.LogAppendTime, out.LogStartOffset = int64(protocol.NoOffset), int64(protocol.NoTimestamp), int64(protocol.NoOffset)
-	} else {
-		out.BaseOffset, out.LogAppendTime, out.LogStartOffset = int64(a.First), int64(a.AppendTime), int64(a.LogStart)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.resp == nil {
+		return
 	}
+	p.fill(out, a, err)
 	p.finish()
 }
 
+// fill needs mu.
+func (p *produce) fill(out *kmsg.ProduceResponseTopicPartition, a replica.Appended, err error) {
+	out.ErrorCode = protocol.CodeOf(err)
+	if err != nil {
+		p.failed = true
+		out.ErrorMessage = protocol.MessageOf(err)
+		out.BaseOffset, out.LogAppendTime, out.LogStartOffset = int64(protocol.NoOffset), int64(protocol.NoTimestamp), int64(protocol.NoOffset)
+		return
+	}
+	out.BaseOffset, out.LogAppendTime, out.LogStartOffset = int64(a.First), int64(a.AppendTime), int64(a.LogStart)
+}
+
+// started is called when all partitions were appended to. What still waits for
+// acks may wait as long as the client says.
+func (p *produce) started(timeout time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.finish()
+	if p.resp != nil {
+		p.timeout = time.AfterFunc(max(timeout, 0), p.expire)
+	}
+}
+
+// expire answers for the partitions whose acknowledgement has not come. Their
+// records are in the log and may yet be committed, as with Kafka.
+func (p *produce) expire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.resp == nil {
+		return
+	}
+	for i := range p.resp.Topics {
+		for j := range p.resp.Topics[i].Partitions {
+			if out := &p.resp.Topics[i].Partitions[j]; out.ErrorCode == unanswered {
+				p.fill(out, replica.Appended{}, protocol.Errorf(kerr.RequestTimedOut, "the append was not acknowledged in time"))
+			}
+		}
+	}
+	p.pending = 1
+	p.finish()
+}
+
+// finish counts one answer and replies with the last. It needs mu.
 func (p *produce) finish() {
-	if p.pending.Add(-1) > 0 {
+	if p.pending--; p.pending > 0 {
 		return
 	}
+	if p.timeout != nil {
+		p.timeout.Stop()
+	}
+	resp := p.resp
+	p.resp = nil
 	if p.acks != replica.AcksNone {
-		reply(p.r, p.resp)
+		reply(p.r, resp)
 		return
 	}
-	resp := server.Response{NoReply: true}
-	if p.anyError.Load() {
+	none := server.Response{NoReply: true}
+	if p.failed {
 		// With acks=0 closing the connection is the only way to tell (as Kafka does).
-		resp.Close = fmt.Errorf("produce with acks=0 failed: %s", firstError(p.resp))
+		none.Close = fmt.Errorf("produce with acks=0 failed: %s", firstError(resp))
 	}
-	p.r.Reply(resp)
+	p.r.Reply(none)
 }
 
 func firstError(resp *kmsg.ProduceResponse) string {

@@ -100,6 +100,9 @@ type Events struct {
 	Durable func(protocol.Offset)
 	// Sealed says that a sealed segment has been synced.
 	Sealed func()
+	// Offline says, once, that the log takes and gives nothing any more, and why:
+	// what waits for its durable offset waits in vain.
+	Offline func(error)
 }
 
 // Recovery says what opening a log found and did.

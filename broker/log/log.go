@@ -273,6 +273,9 @@ func (l *Log) goOffline(err error) {
 	if l.offline == nil {
 		l.offline = err
 		l.wakeFlushers(nil)
+		if l.events.Offline != nil {
+			go l.events.Offline(err) // mu is held, and the appender's locks
+		}
 	}
 }
 

@@ -271,8 +271,10 @@ func (f *fetch) readColdPartition(ctx context.Context, c coldShare, r *FetchResu
 		// The client asks again; by then the cache may have it.
 	case err != nil:
 		r.Err = err
-	case len(got.Bytes) > 0:
-		r.Records = heapRecords(got.Bytes)
+	case len(got.Bytes) == 0:
+		got.release()
+	default:
+		r.Records = &coldRecords{got}
 		if f.options.Committed {
 			r.Aborted = got.Aborted
 		}
@@ -297,22 +299,22 @@ func trim(p *fetchPlan, limit int) (total int) {
 	return total
 }
 
-// heapRecords are batches in memory.
-type heapRecords []byte
+// coldRecords are batches in memory, which belong to the cold tier's budget.
+type coldRecords struct{ batches ColdBatches }
 
 // Len is their size.
-func (h heapRecords) Len() int { return len(h) }
+func (c *coldRecords) Len() int { return len(c.batches.Bytes) }
 
 // HeapBytes is what they hold of the heap until they are released.
-func (h heapRecords) HeapBytes() int { return cap(h) }
+func (c *coldRecords) HeapBytes() int { return cap(c.batches.Bytes) }
 
 // WriteTo writes them.
-func (h heapRecords) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(h)
+func (c *coldRecords) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(c.batches.Bytes)
 	return int64(n), err
 }
 
-// Release does nothing: the garbage collector owns them.
-func (h heapRecords) Release() {}
+// Release gives their memory back.
+func (c *coldRecords) Release() { c.batches.release() }
 
 var _ Records = log.Slice{}

@@ -91,23 +91,13 @@ func (m *Manager) Load(ctx context.Context, img *metadata.Image) error {
 	group.SetLimit(2 * runtime.GOMAXPROCS(0))
 	for row := range img.AllPartitions() {
 		if slices.Contains(row.Replicas, m.cfg.Self) {
-			group.Go(func() error { m.openOrOffline(ctx, img, row); return ctx.Err() })
+			group.Go(func() error {
+				m.openOrOffline(img, row, func() (log.Init, error) { return m.fromBucket(ctx, row) })
+				return ctx.Err()
+			})
 		}
 	}
 	return group.Wait()
-}
-
-// openOrOffline opens a partition. One that cannot be opened is offline and says
-// why; it does not keep the others from serving (DESIGN D3).
-func (m *Manager) openOrOffline(ctx context.Context, img *metadata.Image, row metadata.Partition) {
-	err := m.open(ctx, img, row)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.offline, row.Key)
-	if err != nil {
-		m.offline[row.Key] = err
-		m.cfg.Logger.Error("a partition is offline", "error", err)
-	}
 }
 
 // IsOffline tells whether a partition placed here cannot be opened.
@@ -168,13 +158,16 @@ func (m *Manager) Apply(delta metadata.Delta, img *metadata.Image) {
 			continue
 		}
 		m.mu.RLock()
-		l := m.leaders[key]
+		l, offline := m.leaders[key], m.offline[key] != nil
 		m.mu.RUnlock()
-		if l == nil {
-			m.openOrOffline(context.Background(), img, row)
-			continue
+		switch {
+		case l != nil:
+			m.update(l, row)
+		case offline:
+			// The upkeep tries it again, where it may wait for the bucket.
+		default:
+			m.openOrOffline(img, row, neverAsk)
 		}
-		m.update(l, row)
 	}
 	m.reconfigure(delta.Configs, img)
 }
@@ -249,105 +242,6 @@ func (m *Manager) logConfig(c *metadata.TopicConfig) log.Config {
 		IndexIntervalBytes: c.IndexIntervalBytes, IndexMaxBytes: c.IndexMaxBytes,
 		FlushMessages: c.FlushMessages, FlushInterval: flush,
 		ProducerExpiry: m.cfg.Static.Millis("producer.id.expiration.ms"),
-	}
-}
-
-// open makes the Leader of a row and recovers its log.
-func (m *Manager) open(ctx context.Context, img *metadata.Image, row metadata.Partition) error {
-	topic, ok := img.TopicByID(row.Key.Topic)
-	if !ok {
-		panic(fmt.Sprintf("partition %v has no topic in the image", row.Key))
-	}
-	if err := m.finishDelete(dirName(topic.Name, row.Key.Partition)); err != nil {
-		return err
-	}
-	config := m.topicConfig(img, topic.Name)
-	l := &Leader{key: row.Key, topic: topic.Name, stats: m.topicStats(topic.Name)}
-	l.row.Store(&row)
-	l.config.Store(config)
-	init, err := m.initial(ctx, row, m.found[row.Key])
-	if err != nil {
-		return fmt.Errorf("open %s-%d: %w", topic.Name, row.Key.Partition, err)
-	}
-	events := log.Events{Durable: l.onDurable, Sealed: func() {
-		if m.cfg.Sealed != nil {
-			m.cfg.Sealed(l.key)
-		}
-	}}
-	var recovery log.Recovery
-	if l.log, recovery, err = m.cfg.Dir.OpenLog(topic.Name, row.Key, m.logConfig(config), init, events); err != nil {
-		return fmt.Errorf("open %s-%d: %w", topic.Name, row.Key.Partition, err)
-	}
-	m.report(l, recovery)
-	if err := m.afterOpen(ctx, l, row); err != nil {
-		return fmt.Errorf("open %s-%d: %w", topic.Name, row.Key.Partition, err)
-	}
-	m.mu.Lock()
-	m.leaders[row.Key] = l
-	m.mu.Unlock()
-	if row.Leader == m.cfg.Self {
-		m.lead(l, row)
-	}
-	return nil
-}
-
-// initial says where a log without files begins: at the tiered end, with the
-// state of the object below (DESIGN D15).
-func (m *Manager) initial(ctx context.Context, row metadata.Partition, exists bool) (log.Init, error) {
-	end := row.Manifest.TieredEnd
-	init := log.Init{Start: end}
-	if row.Manifest.Segments == 0 {
-		return init, nil
-	}
-	init.Rebuild = func(at protocol.Offset) ([]byte, error) {
-		if at != end {
-			return nil, fmt.Errorf("no object ends at offset %d", at)
-		}
-		_, producers, err := m.cfg.Cold.StateAtEnd(ctx, row.Key)
-		return producers, err
-	}
-	if exists {
-		return init, nil
-	}
-	var err error
-	init.Epochs, init.Producers, err = m.cfg.Cold.StateAtEnd(ctx, row.Key)
-	return init, err
-}
-
-// afterOpen brings a recovered log in line with the row and begins its HW.
-func (m *Manager) afterOpen(ctx context.Context, l *Leader, row metadata.Partition) error {
-	if end := row.Manifest.TieredEnd; l.log.LEO() < end {
-		init, err := m.initial(ctx, row, false)
-		if err != nil {
-			return err
-		}
-		m.cfg.Logger.Warn("the log ends below the tiered end: it starts anew there", "topic", l.topic, "partition", l.key.Partition, "log.end", l.log.LEO(), "tiered.end", end)
-		if err := l.log.TruncateFully(init); err != nil {
-			return err
-		}
-	}
-	if row.LogStart > l.log.Start() {
-		if err := l.log.SetStart(row.LogStart); err != nil {
-			return err
-		}
-	}
-	l.onDurable(l.log.Durable())
-	return nil
-}
-
-func (m *Manager) report(l *Leader, r log.Recovery) {
-	attrs := []any{"topic", l.topic, "partition", l.key.Partition}
-	if r.Torn {
-		m.cfg.Logger.Info("cut an append off the log's end that was never acknowledged", append(attrs, "bytes", r.CutBytes)...)
-	}
-	if r.Unclean {
-		m.cfg.Logger.Error("the machine stopped before the disk had all: the log was cut", append(attrs, "from", r.CutFrom, "to", r.CutTo, "bytes", r.CutBytes)...)
-	}
-	if end := max(l.log.LEO(), l.row.Load().Manifest.TieredEnd); r.HighWatermark > end {
-		m.cfg.Logger.Error("the log ends below what was committed: these records are lost", append(attrs, "from", end, "to", r.HighWatermark)...)
-	}
-	if r.ProducersUnknownBelow > 0 {
-		m.cfg.Logger.Warn("producers whose last batch lies below this offset are not known", append(attrs, "offset", r.ProducersUnknownBelow)...)
 	}
 }
 

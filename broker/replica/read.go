@@ -23,8 +23,9 @@ type Cold interface {
 	MaxTimestamp(ctx context.Context, key protocol.PartitionKey) (Found, bool, error)
 	// EpochEnd gives the largest epoch not above epoch and where it ends.
 	EpochEnd(ctx context.Context, key protocol.PartitionKey, epoch protocol.Epoch) (protocol.EpochEnd, bool, error)
-	// StateAtEnd gives the epoch lineage and the encoded producer state at the tiered end.
-	StateAtEnd(ctx context.Context, key protocol.PartitionKey) ([]protocol.EpochStart, []byte, error)
+	// StateAt gives the epoch lineage and the encoded producer state at an offset
+	// where a segment object ends, ErrNoState elsewhere.
+	StateAt(ctx context.Context, key protocol.PartitionKey, at protocol.Offset) ([]protocol.EpochStart, []byte, error)
 }
 
 // ColdBatches is what one read of the cold tier gave.
@@ -32,6 +33,16 @@ type ColdBatches struct {
 	Bytes   []byte
 	Next    protocol.Offset
 	Aborted []protocol.AbortedTxn
+	// Release gives the memory of Bytes back to the cold tier's budget; it is
+	// called once they were written or dropped. nil: nothing is held.
+	Release func()
+}
+
+// release is for who has done with Bytes.
+func (c ColdBatches) release() {
+	if c.Release != nil {
+		c.Release()
+	}
 }
 
 // Found is a record found by time.
@@ -176,6 +187,7 @@ func (l *Leader) ReadCommitted(ctx context.Context, cold Cold, from protocol.Off
 	s, err := l.readHot(from, l.HighWatermark(), maxBytes, true)
 	if errors.Is(err, errTiered) {
 		got, err := cold.Read(ctx, l.key, from, maxBytes, true)
+		got.release() // the caller has one such answer at a time, beside the budget
 		return got.Bytes, max(from, got.Next), err
 	}
 	if err != nil || s.Len() == 0 {

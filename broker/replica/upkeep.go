@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -46,6 +45,9 @@ func (d *dirtySet) take() map[*Leader]struct{} {
 	return out
 }
 
+// retryInterval is how often a partition that is offline is tried again.
+const retryInterval = 5 * time.Second
+
 // Run does the upkeep of all partitions until ctx ends: at once of those whose
 // row or settings changed, of all every log.retention.check.interval.ms; and
 // it writes the checkpoints. One goroutine serves them all.
@@ -54,6 +56,8 @@ func (m *Manager) Run(ctx context.Context) {
 	defer sweep.Stop()
 	checkpoint := time.NewTicker(m.cfg.Static.Millis("log.flush.offset.checkpoint.interval.ms"))
 	defer checkpoint.Stop()
+	retry := time.NewTicker(retryInterval)
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -63,6 +67,8 @@ func (m *Manager) Run(ctx context.Context) {
 			for l := range m.dirty.take() {
 				m.upkeep(ctx, l, nil)
 			}
+		case <-retry.C:
+			m.retryOffline(ctx)
 		case <-sweep.C:
 			m.Sweep(ctx)
 		case <-checkpoint.C:
@@ -76,7 +82,6 @@ func (m *Manager) Run(ctx context.Context) {
 // Sweep rolls what is old, expires and evicts, over all partitions that this
 // broker leads.
 func (m *Manager) Sweep(ctx context.Context) {
-	m.retryOffline(ctx)
 	var starts []*metadatapb.LogStart
 	for l := range m.All() {
 		if ctx.Err() != nil {
@@ -88,27 +93,6 @@ func (m *Manager) Sweep(ctx context.Context) {
 		cmd := &metadata.Command{Kind: &metadatapb.Command_AdvanceLogStarts{AdvanceLogStarts: &metadatapb.AdvanceLogStarts{Rows: rows}}}
 		if _, err := m.cfg.Propose(ctx, cmd); err != nil && ctx.Err() == nil {
 			m.cfg.Logger.Warn("cannot move log starts; the next sweep tries again", "error", err)
-		}
-	}
-}
-
-// retryOffline opens again what could not be opened for a reason that may have
-// passed, such as a bucket that did not answer. Corruption does not pass.
-func (m *Manager) retryOffline(ctx context.Context) {
-	m.applying.Lock()
-	defer m.applying.Unlock()
-	m.mu.RLock()
-	var again []protocol.PartitionKey
-	for key, err := range m.offline {
-		if !errors.Is(err, log.ErrCorrupt) {
-			again = append(again, key)
-		}
-	}
-	m.mu.RUnlock()
-	img := m.image.Load()
-	for _, key := range again {
-		if row, ok := img.Partition(key); ok && ctx.Err() == nil {
-			m.openOrOffline(ctx, img, row)
 		}
 	}
 }

@@ -2,10 +2,12 @@ package replica_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stratabroker/strata/broker/replica"
+	"github.com/stratabroker/strata/broker/vfs"
 	"github.com/stratabroker/strata/metadata/metadatapb"
 	"github.com/stratabroker/strata/protocol"
 )
@@ -109,4 +111,45 @@ func TestALookUpByTimeMissesNothingThatMovesToTheBucketMeanwhile(t *testing.T) {
 	if err != nil || !ok || f.Offset != 2 {
 		t.Errorf("found %+v %v %v, want offset 2", f, ok, err)
 	}
+}
+
+func TestAPartitionThatCannotBeRestoredIsOfflineUntilTheBucketAnswers(t *testing.T) {
+	w := newWorld(t)
+	bucket := &restoring{}
+	w.cold = bucket
+	l := archive(t, w, "retention.ms", "-1")
+	key := l.Key()
+	w.restart(func() {
+		if err := vfs.RemoveAll(w.fs, "/d/archive-0"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if _, err := w.m.Get(key); err == nil || !w.m.IsOffline(key) {
+		t.Fatalf("served without its state: %v", err)
+	}
+	bucket.answers.Store(true)
+	w.m.RetryOffline(t.Context())
+	l, err := w.m.Get(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Log().Start() != 2 || l.Log().LEO() != 2 {
+		t.Errorf("restored to [%d, %d), want the tiered end 2", l.Log().Start(), l.Log().LEO())
+	}
+	if a, err := produce(t, l, batch(1, 10)); err != nil || a.First != 2 {
+		t.Errorf("the next append: %+v %v", a, err)
+	}
+}
+
+// restoring is a bucket that comes to answer.
+type restoring struct {
+	noBucket
+	answers atomic.Bool
+}
+
+func (r *restoring) StateAt(context.Context, protocol.PartitionKey, protocol.Offset) ([]protocol.EpochStart, []byte, error) {
+	if !r.answers.Load() {
+		return nil, nil, replica.ErrNoCold
+	}
+	return []protocol.EpochStart{{Epoch: 0, Start: 0}}, nil, nil
 }

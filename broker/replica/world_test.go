@@ -25,6 +25,8 @@ type world struct {
 	m    *replica.Manager
 	cold replica.Cold
 
+	static *metadata.Static
+
 	mu    sync.Mutex
 	img   *metadata.Image
 	epoch int64
@@ -42,19 +44,11 @@ func newWorld(t *testing.T, settings ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, fs: vfs.NewMem(), img: metadata.EmptyImage(), cold: noBucket{}}
+	w := &world{t: t, fs: vfs.NewMem(), static: static, img: metadata.EmptyImage(), cold: noBucket{}}
 	if err := w.fs.MkdirAll("/d"); err != nil {
 		t.Fatal(err)
 	}
-	w.dir, err = log.OpenDir(log.DirConfig{
-		FS: w.fs, Path: "/d", MaxOpenFiles: 64, Fsync: true, BootID: "b", Now: time.Now, Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.m = replica.NewManager(replica.Config{
-		Self: self, Dir: w.dir, Static: static, Propose: w.propose, Cold: w.cold, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
-	})
+	w.open()
 	dirID := make([]byte, 16)
 	dirID[0] = 1
 	w.do(&metadatapb.Command_InitCluster{InitCluster: &metadatapb.InitCluster{ClusterId: "c", StrataVersion: 1}})
@@ -64,13 +58,41 @@ func newWorld(t *testing.T, settings ...string) *world {
 	}})
 	w.epoch = int64(r.BrokerEpoch)
 	w.do(&metadatapb.Command_SetBrokerFencing{SetBrokerFencing: &metadatapb.SetBrokerFencing{Broker: 1, BrokerEpoch: w.epoch}})
-	t.Cleanup(func() {
-		w.m.Close()
-		if err := w.dir.Close(true); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(w.close)
 	return w
+}
+
+// open makes the directory and the replicas, with w.cold as it is then.
+func (w *world) open() {
+	w.t.Helper()
+	var err error
+	w.dir, err = log.OpenDir(log.DirConfig{
+		FS: w.fs, Path: "/d", MaxOpenFiles: 64, Fsync: true, BootID: "b", Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.m = replica.NewManager(replica.Config{
+		Self: self, Dir: w.dir, Static: w.static, Propose: w.propose, Cold: w.cold, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	})
+}
+
+func (w *world) close() {
+	w.m.Close()
+	if err := w.dir.Close(true); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// restart stops and starts the broker; between does what happens meanwhile.
+func (w *world) restart(between func()) {
+	w.t.Helper()
+	w.close()
+	between()
+	w.open()
+	if err := w.m.Load(w.t.Context(), w.img); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) propose(_ context.Context, cmd *metadata.Command) (metadata.Result, error) {
@@ -198,6 +220,6 @@ func (noBucket) EpochEnd(context.Context, protocol.PartitionKey, protocol.Epoch)
 	return protocol.EpochEnd{}, false, replica.ErrNoCold
 }
 
-func (noBucket) StateAtEnd(context.Context, protocol.PartitionKey) ([]protocol.EpochStart, []byte, error) {
+func (noBucket) StateAt(context.Context, protocol.PartitionKey, protocol.Offset) ([]protocol.EpochStart, []byte, error) {
 	return nil, nil, replica.ErrNoCold
 }

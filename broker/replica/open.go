@@ -1,0 +1,195 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/stratabroker/strata/broker/log"
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/protocol"
+)
+
+// ErrNoState means that no segment object ends at the offset, so that the
+// bucket does not know the state there.
+var ErrNoState = errors.New("no segment object ends there")
+
+// restoreTimeout bounds how long the upkeep waits for the bucket for one partition.
+const restoreTimeout = 10 * time.Second
+
+// fromBucket asks the bucket for what a log that starts anew must know: it
+// begins at the tiered end, with the state of the object below (DESIGN D15).
+func (m *Manager) fromBucket(ctx context.Context, row metadata.Partition) (log.Init, error) {
+	init := m.initial(ctx, row)
+	if row.Manifest.Segments == 0 {
+		return init, nil
+	}
+	var err error
+	init.Epochs, init.Producers, err = m.cfg.Cold.StateAt(ctx, row.Key, init.Start)
+	if errors.Is(err, ErrNoState) {
+		// The log start was moved past the last object: nothing is known, and nothing below is left.
+		return init, nil
+	}
+	return init, err
+}
+
+// neverAsk stands for the bucket where a new partition is opened on the
+// applying goroutine: it has nothing there, and must not wait.
+func neverAsk() (log.Init, error) {
+	return log.Init{}, errors.New("the state of a partition that has just been created lies in the bucket")
+}
+
+// initial is what is known of a log without asking the bucket.
+func (m *Manager) initial(ctx context.Context, row metadata.Partition) log.Init {
+	init := log.Init{Start: row.Manifest.TieredEnd}
+	if row.Manifest.Segments > 0 {
+		init.Rebuild = func(at protocol.Offset) ([]byte, error) {
+			_, producers, err := m.cfg.Cold.StateAt(ctx, row.Key, at)
+			if errors.Is(err, ErrNoState) {
+				return nil, nil // not known, which the log reports
+			}
+			return producers, err
+		}
+	}
+	return init
+}
+
+// openOrOffline opens a partition; bucket is called when the state must come
+// from there. One that cannot be opened is offline and says why; it does not
+// keep the others from serving (DESIGN D3).
+func (m *Manager) openOrOffline(img *metadata.Image, row metadata.Partition, bucket func() (log.Init, error)) {
+	err := m.open(img, row, bucket)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.offline, row.Key)
+	if err != nil {
+		m.offline[row.Key] = err
+		m.cfg.Logger.Error("a partition is offline", "error", err)
+	}
+}
+
+// open makes the Leader of a row and recovers its log.
+func (m *Manager) open(img *metadata.Image, row metadata.Partition, bucket func() (log.Init, error)) (err error) {
+	topic, ok := img.TopicByID(row.Key.Topic)
+	if !ok {
+		panic(fmt.Sprintf("partition %v has no topic in the image", row.Key))
+	}
+	name := dirName(topic.Name, row.Key.Partition)
+	if err := m.finishDelete(name); err != nil {
+		return err
+	}
+	config := m.topicConfig(img, topic.Name)
+	l := &Leader{key: row.Key, topic: topic.Name, stats: m.topicStats(topic.Name)}
+	l.row.Store(&row)
+	l.config.Store(config)
+	init := m.initial(context.Background(), row)
+	if row.Manifest.Segments > 0 && !m.found[row.Key] {
+		if init, err = bucket(); err != nil {
+			return fmt.Errorf("restore %s: %w", name, err)
+		}
+	}
+	var recovery log.Recovery
+	if l.log, recovery, err = m.cfg.Dir.OpenLog(topic.Name, row.Key, m.logConfig(config), init, m.events(l)); err != nil {
+		return err
+	}
+	m.report(l, recovery)
+	if err := m.afterOpen(l, row, bucket); err != nil {
+		return errors.Join(fmt.Errorf("open %s: %w", name, err), l.log.Close())
+	}
+	m.mu.Lock()
+	m.leaders[row.Key] = l
+	m.mu.Unlock()
+	if row.Leader == m.cfg.Self {
+		m.lead(l, row)
+	}
+	return nil
+}
+
+func (m *Manager) events(l *Leader) log.Events {
+	return log.Events{
+		Durable: l.onDurable,
+		Sealed: func() {
+			if m.cfg.Sealed != nil {
+				m.cfg.Sealed(l.key)
+			}
+		},
+		Offline: func(err error) {
+			m.cfg.Logger.Error("a partition went offline", "topic", l.topic, "partition", l.key.Partition, "error", err)
+			l.close(protocol.Errorf(kerr.KafkaStorageError, "the partition is offline: %v", err))
+		},
+	}
+}
+
+// afterOpen brings a recovered log in line with the row and begins its HW.
+func (m *Manager) afterOpen(l *Leader, row metadata.Partition, bucket func() (log.Init, error)) error {
+	if end := row.Manifest.TieredEnd; l.log.LEO() < end {
+		init, err := bucket()
+		if err != nil {
+			return err
+		}
+		m.cfg.Logger.Warn("the log ends below the tiered end: it starts anew there", "topic", l.topic, "partition", l.key.Partition, "log.end", l.log.LEO(), "tiered.end", end)
+		if err := l.log.TruncateFully(init); err != nil {
+			return err
+		}
+	}
+	if row.LogStart > l.log.Start() {
+		if err := l.log.SetStart(row.LogStart); err != nil {
+			return err
+		}
+	}
+	l.onDurable(l.log.Durable())
+	return nil
+}
+
+// retryOffline opens again what could not be opened for a reason that may have
+// passed, such as a bucket that did not answer. Corruption does not pass. The
+// bucket is asked before the lock is taken that Apply needs.
+func (m *Manager) retryOffline(ctx context.Context) {
+	m.mu.RLock()
+	var again []protocol.PartitionKey
+	for key, err := range m.offline {
+		if !errors.Is(err, log.ErrCorrupt) {
+			again = append(again, key)
+		}
+	}
+	m.mu.RUnlock()
+	for _, key := range again {
+		if row, ok := m.image.Load().Partition(key); ok && ctx.Err() == nil {
+			m.retry(ctx, row)
+		}
+	}
+}
+
+func (m *Manager) retry(ctx context.Context, row metadata.Partition) {
+	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
+	defer cancel()
+	init, err := m.fromBucket(ctx, row)
+	if err != nil {
+		return // it stays offline for the reason that was told
+	}
+	m.applying.Lock()
+	defer m.applying.Unlock()
+	img := m.image.Load()
+	if now, ok := img.Partition(row.Key); ok && now.Manifest.TieredEnd == row.Manifest.TieredEnd && m.IsOffline(row.Key) {
+		m.openOrOffline(img, now, func() (log.Init, error) { return init, nil })
+	}
+}
+
+func (m *Manager) report(l *Leader, r log.Recovery) {
+	attrs := []any{"topic", l.topic, "partition", l.key.Partition}
+	if r.Torn {
+		m.cfg.Logger.Info("cut an append off the log's end that was never acknowledged", append(attrs, "bytes", r.CutBytes)...)
+	}
+	if r.Unclean {
+		m.cfg.Logger.Error("the machine stopped before the disk had all: the log was cut", append(attrs, "from", r.CutFrom, "to", r.CutTo, "bytes", r.CutBytes)...)
+	}
+	if end := max(l.log.LEO(), l.row.Load().Manifest.TieredEnd); r.HighWatermark > end {
+		m.cfg.Logger.Error("the log ends below what was committed: these records are lost", append(attrs, "from", end, "to", r.HighWatermark)...)
+	}
+	if r.ProducersUnknownBelow > 0 {
+		m.cfg.Logger.Warn("producers whose last batch lies below this offset are not known", append(attrs, "offset", r.ProducersUnknownBelow)...)
+	}
+}
