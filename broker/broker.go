@@ -242,6 +242,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	b.http.serve(b)
 	if err := b.unfence(ctx); err != nil && ctx.Err() == nil {
+		b.http.close()
+		stop()
+		b.background.Wait()
 		return errors.Join(err, b.close(false))
 	}
 	b.server.Serve()

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/stratabroker/strata/broker/group"
 	"github.com/stratabroker/strata/broker/server"
@@ -28,7 +29,7 @@ func (c *Config) groupSettings() group.Settings {
 	return group.Settings{
 		MinSessionTimeout: s.Millis("group.min.session.timeout.ms"), MaxSessionTimeout: s.Millis("group.max.session.timeout.ms"),
 		InitialRebalanceDelay: s.Millis("group.initial.rebalance.delay.ms"), MaxSize: int32(s.Int("group.max.size")),
-		OffsetMetadataMaxBytes: int32(s.Int("offset.metadata.max.bytes")), OffsetsRetention: 60_000 * s.Millis("offsets.retention.minutes"),
+		OffsetMetadataMaxBytes: int32(s.Int("offset.metadata.max.bytes")), OffsetsRetention: time.Duration(min(s.Int("offsets.retention.minutes"), int64(metadata.Never/time.Minute))) * time.Minute,
 		ExpiryInterval: s.Millis("offsets.retention.check.interval.ms"), MaxBatchBytes: int(s.Int("message.max.bytes")),
 	}
 }

@@ -86,7 +86,7 @@ type Init struct {
 	Epochs []protocol.EpochStart
 	// Producers is the producer state at Start, as producer.State.Encode gives it; nil means none.
 	Producers []byte
-	// Rebuild gives the producer state at an offset from the object below. It is
+	// Rebuild gives the producer state at an offset from the object below, nil where no object knows it. It is
 	// asked when the log's own first snapshot is missing; nil means that there is no such object.
 	Rebuild func(at protocol.Offset) ([]byte, error)
 }

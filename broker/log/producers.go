@@ -74,6 +74,9 @@ func (l *Log) stateBelow(base protocol.Offset) (*producer.State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("producer state at %d: %w", base, err)
 	}
+	if b == nil {
+		return nil, nil
+	}
 	return producer.Decode(b)
 }
 

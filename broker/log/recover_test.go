@@ -202,6 +202,10 @@ func TestProducerStateBelowTheStartIsAskedForNotTakenAsEmpty(t *testing.T) {
 	if asked != 50 || r.recovery.ProducersUnknownBelow != 0 || r.ProducerState().Len() != 1 {
 		t.Fatalf("asked at %d, recovery %+v", asked, r.recovery)
 	}
+	nobody := must(start(t, make50()).tryOpen("t", key, small, log.Init{Rebuild: func(protocol.Offset) ([]byte, error) { return nil, nil }}))(t)
+	if nobody.recovery.ProducersUnknownBelow != 50 {
+		t.Fatalf("where no object knows the state: recovery %+v", nobody.recovery)
+	}
 }
 
 func TestAFailedSyncShowsWhatTheDiskHoldsAfterTheRestart(t *testing.T) {

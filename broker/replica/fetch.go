@@ -253,7 +253,7 @@ func (f *fetch) topUp(p *fetchPlan, total int) {
 	}
 	for i := range f.parts {
 		r := &p.results[i]
-		if cold[i] || f.parts[i].Leader == nil || r.Err != nil || r.Records != nil || r.Diverging != nil {
+		if cold[i] || f.parts[i].Leader == nil || f.parts[i].Leader.Closed() != nil || r.Err != nil || r.Records != nil || r.Diverging != nil {
 			continue
 		}
 		room := min(f.parts[i].MaxBytes, f.options.MaxBytes-total)

@@ -42,7 +42,9 @@ type Config struct {
 // Lock order: mu before a Leader's mu. Apply and Load are called by one
 // goroutine at a time.
 type Manager struct {
-	cfg Config
+	cfg  Config
+	life context.Context //nolint:containedctx // of what logs ask the bucket; ends with Run
+	end  context.CancelFunc
 
 	mu      sync.RWMutex
 	leaders map[protocol.PartitionKey]*Leader // guarded by mu
@@ -58,10 +60,13 @@ type Manager struct {
 	sweeping sync.Mutex // one upkeep at a time
 }
 
+var errSilent = errors.New("the bucket does not answer")
+
 // NewManager makes an empty one.
 func NewManager(cfg Config) *Manager {
+	life, end := context.WithCancel(context.Background())
 	return &Manager{
-		cfg: cfg, leaders: map[protocol.PartitionKey]*Leader{}, stats: map[string]*TopicStats{},
+		cfg: cfg, life: life, end: end, leaders: map[protocol.PartitionKey]*Leader{}, stats: map[string]*TopicStats{},
 		deleted: map[string]*log.Log{}, offline: map[protocol.PartitionKey]error{}, configs: map[string]*metadata.TopicConfig{}, found: map[protocol.PartitionKey]bool{}, dirty: newDirtySet(),
 	}
 }
@@ -87,12 +92,21 @@ func (m *Manager) Load(ctx context.Context, img *metadata.Image) error {
 			return err
 		}
 	}
+	defer context.AfterFunc(ctx, m.end)()
+	var silent atomic.Bool // the bucket did not answer
 	var group errgroup.Group
 	group.SetLimit(2 * runtime.GOMAXPROCS(0))
 	for row := range img.AllPartitions() {
 		if slices.Contains(row.Replicas, m.cfg.Self) {
 			group.Go(func() error {
-				m.openOrOffline(img, row, func() (log.Init, error) { return m.fromBucket(ctx, row) })
+				m.openOrOffline(img, row, func() (log.Init, error) {
+					if silent.Load() {
+						return log.Init{}, errSilent // one wait is enough; the upkeep asks again
+					}
+					init, err := m.fromBucket(ctx, row)
+					silent.Store(silent.Load() || errors.Is(err, context.DeadlineExceeded))
+					return init, err
+				})
 				return ctx.Err()
 			})
 		}
@@ -104,6 +118,9 @@ func (m *Manager) Load(ctx context.Context, img *metadata.Image) error {
 func (m *Manager) IsOffline(key protocol.PartitionKey) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
+	if l := m.leaders[key]; l != nil {
+		return l.Closed() != nil // its log failed while it was open
+	}
 	return m.offline[key] != nil
 }
 
@@ -111,7 +128,13 @@ func (m *Manager) IsOffline(key protocol.PartitionKey) bool {
 func (m *Manager) Offline() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return len(m.offline)
+	n := len(m.offline)
+	for _, l := range m.leaders {
+		if l.Closed() != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // Get finds a partition that this broker leads. The error is the answer to the
@@ -298,6 +321,7 @@ func dirName(topic string, partition int32) string { return fmt.Sprintf("%s-%d",
 
 // Close fails what waits. The logs are closed with their Dir.
 func (m *Manager) Close() {
+	m.end()
 	for l := range m.All() {
 		l.close(protocol.Errorf(kerr.NotLeaderForPartition, "the broker is stopping"))
 	}

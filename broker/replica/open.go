@@ -23,7 +23,9 @@ const restoreTimeout = 10 * time.Second
 // fromBucket asks the bucket for what a log that starts anew must know: it
 // begins at the tiered end, with the state of the object below (DESIGN D15).
 func (m *Manager) fromBucket(ctx context.Context, row metadata.Partition) (log.Init, error) {
-	init := m.initial(ctx, row)
+	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
+	defer cancel()
+	init := m.initial(row)
 	if row.Manifest.Segments == 0 {
 		return init, nil
 	}
@@ -36,17 +38,19 @@ func (m *Manager) fromBucket(ctx context.Context, row metadata.Partition) (log.I
 	return init, err
 }
 
-// neverAsk stands for the bucket where a new partition is opened on the
-// applying goroutine: it has nothing there, and must not wait.
+// neverAsk stands for the bucket where a partition is opened under the lock that
+// Apply needs, which must not wait.
 func neverAsk() (log.Init, error) {
-	return log.Init{}, errors.New("the state of a partition that has just been created lies in the bucket")
+	return log.Init{}, errors.New("its state is in the bucket, which is asked next")
 }
 
 // initial is what is known of a log without asking the bucket.
-func (m *Manager) initial(ctx context.Context, row metadata.Partition) log.Init {
+func (m *Manager) initial(row metadata.Partition) log.Init {
 	init := log.Init{Start: row.Manifest.TieredEnd}
 	if row.Manifest.Segments > 0 {
 		init.Rebuild = func(at protocol.Offset) ([]byte, error) {
+			ctx, cancel := context.WithTimeout(m.life, restoreTimeout)
+			defer cancel()
 			_, producers, err := m.cfg.Cold.StateAt(ctx, row.Key, at)
 			if errors.Is(err, ErrNoState) {
 				return nil, nil // not known, which the log reports
@@ -64,9 +68,13 @@ func (m *Manager) openOrOffline(img *metadata.Image, row metadata.Partition, buc
 	err := m.open(img, row, bucket)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	old := m.offline[row.Key]
 	delete(m.offline, row.Key)
-	if err != nil {
-		m.offline[row.Key] = err
+	if err == nil {
+		return
+	}
+	m.offline[row.Key] = err
+	if old == nil || old.Error() != err.Error() {
 		m.cfg.Logger.Error("a partition is offline", "error", err)
 	}
 }
@@ -85,7 +93,7 @@ func (m *Manager) open(img *metadata.Image, row metadata.Partition, bucket func(
 	l := &Leader{key: row.Key, topic: topic.Name, stats: m.topicStats(topic.Name)}
 	l.row.Store(&row)
 	l.config.Store(config)
-	init := m.initial(context.Background(), row)
+	init := m.initial(row)
 	if row.Manifest.Segments > 0 && !m.found[row.Key] {
 		if init, err = bucket(); err != nil {
 			return fmt.Errorf("restore %s: %w", name, err)
@@ -125,7 +133,10 @@ func (m *Manager) events(l *Leader) log.Events {
 
 // afterOpen brings a recovered log in line with the row and begins its HW.
 func (m *Manager) afterOpen(l *Leader, row metadata.Partition, bucket func() (log.Init, error)) error {
-	if end := row.Manifest.TieredEnd; l.log.LEO() < end {
+	end := row.Manifest.TieredEnd
+	// A directory that lost its segments was opened without the state of the object below.
+	emptied := m.found[row.Key] && row.Manifest.Segments > 0 && l.log.Segments() == 0
+	if l.log.LEO() < end || emptied {
 		init, err := bucket()
 		if err != nil {
 			return err
@@ -145,8 +156,8 @@ func (m *Manager) afterOpen(l *Leader, row metadata.Partition, bucket func() (lo
 }
 
 // retryOffline opens again what could not be opened for a reason that may have
-// passed, such as a bucket that did not answer. Corruption does not pass. The
-// bucket is asked before the lock is taken that Apply needs.
+// passed, such as a bucket that did not answer. Corruption does not pass. When
+// the bucket does not answer for one, the others wait for the next time.
 func (m *Manager) retryOffline(ctx context.Context) {
 	m.mu.RLock()
 	var again []protocol.PartitionKey
@@ -157,25 +168,33 @@ func (m *Manager) retryOffline(ctx context.Context) {
 	}
 	m.mu.RUnlock()
 	for _, key := range again {
-		if row, ok := m.image.Load().Partition(key); ok && ctx.Err() == nil {
-			m.retry(ctx, row)
+		row, ok := m.image.Load().Partition(key)
+		if !ok {
+			continue
+		}
+		if m.found[key] && m.reopen(row, neverAsk) {
+			continue
+		}
+		init, err := m.fromBucket(ctx, row) // before the lock is taken that Apply needs
+		if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			m.reopen(row, func() (log.Init, error) { return init, nil })
 		}
 	}
 }
 
-func (m *Manager) retry(ctx context.Context, row metadata.Partition) {
-	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
-	defer cancel()
-	init, err := m.fromBucket(ctx, row)
-	if err != nil {
-		return // it stays offline for the reason that was told
-	}
+// reopen opens an offline partition whose tiered end is still that of row, and
+// tells whether it is offline no more.
+func (m *Manager) reopen(row metadata.Partition, bucket func() (log.Init, error)) bool {
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	img := m.image.Load()
 	if now, ok := img.Partition(row.Key); ok && now.Manifest.TieredEnd == row.Manifest.TieredEnd && m.IsOffline(row.Key) {
-		m.openOrOffline(img, now, func() (log.Init, error) { return init, nil })
+		m.openOrOffline(img, now, bucket)
 	}
+	return !m.IsOffline(row.Key)
 }
 
 func (m *Manager) report(l *Leader, r log.Recovery) {

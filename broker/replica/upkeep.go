@@ -52,6 +52,7 @@ const retryInterval = 5 * time.Second
 // row or settings changed, of all every log.retention.check.interval.ms; and
 // it writes the checkpoints. One goroutine serves them all.
 func (m *Manager) Run(ctx context.Context) {
+	defer context.AfterFunc(ctx, m.end)()
 	sweep := time.NewTicker(m.cfg.Static.Millis("log.retention.check.interval.ms"))
 	defer sweep.Stop()
 	checkpoint := time.NewTicker(m.cfg.Static.Millis("log.flush.offset.checkpoint.interval.ms"))
@@ -187,7 +188,10 @@ func (m *Manager) removeDeleted() {
 	}
 	m.mu.RUnlock()
 	for name := range gone {
-		if err := m.finishDelete(name); err != nil {
+		m.applying.Lock() // a topic of this name may be made meanwhile
+		err := m.finishDelete(name)
+		m.applying.Unlock()
+		if err != nil {
 			m.cfg.Logger.Error("cannot remove a deleted partition; the next start does", "directory", name, "error", err)
 		}
 	}

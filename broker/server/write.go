@@ -136,6 +136,10 @@ func (c *conn) send(x *exchange) error {
 			buffers = append(buffers, b)
 			continue
 		}
+		if _, ok := p.(interface{ HeapBytes() int }); ok {
+			// It may hold memory of a budget that others wait for (DESIGN D24).
+			w.idle = min(w.idle, w.hurry)
+		}
 		if err := w.writeAll(buffers); err != nil {
 			return err
 		}
