@@ -63,7 +63,7 @@ var ErrNoState = errors.New("no segment of the cold tier ends at the offset")
 type State struct {
 	End       protocol.Offset       // where an entry ends
 	Epochs    []protocol.EpochStart // lineage of the segment object that ends there
-	Producers []byte                // producer state at End, as SealedSource gave it; nil where the cold tier is empty
+	Producers []byte                // producer state at End, as SealedSource gave it
 }
 
 // StateAt gives the state where an entry of the cold tier ends, at the tiered end
@@ -77,18 +77,6 @@ func (r *Reader) StateAt(ctx context.Context, k protocol.PartitionKey, at protoc
 	if errors.Is(err, ErrOutOfRange) || errors.Is(err, ErrNotTiered) {
 		err = fmt.Errorf("%w: %d of %s", ErrNoState, at, k)
 	}
-	return s, err
-}
-
-// StateAtEnd is StateAt at the tiered end. An empty cold tier has an empty state.
-func (r *Reader) StateAtEnd(ctx context.Context, k protocol.PartitionKey) (s State, err error) {
-	if row, ok := r.cfg.Metadata.Image().Partition(k); ok {
-		s.End = row.Manifest.TieredEnd
-	}
-	err = r.inTier(k, func(v view) error {
-		s, err = v.stateAt(ctx, v.row.Manifest.TieredEnd)
-		return err
-	})
 	return s, err
 }
 

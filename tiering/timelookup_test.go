@@ -146,10 +146,10 @@ func TestEmptyColdTierHasNoTimesEpochsOrState(t *testing.T) {
 		if _, _, ok, err := r.EpochEnd(t.Context(), k, 1); ok || err != nil {
 			t.Error(ok, err)
 		}
-		if s, err := r.StateAtEnd(t.Context(), k); s.End != 0 || s.Producers != nil || err != nil {
-			t.Error(s, err)
+		if _, err := r.StateAt(t.Context(), k, 0); !errors.Is(err, tiering.ErrNoState) {
+			t.Error(err)
 		}
-		if _, err := r.StateAtEnd(t.Context(), protocol.PartitionKey{Partition: 9}); !errors.Is(err, tiering.ErrUnknownPartition) {
+		if _, err := r.StateAt(t.Context(), protocol.PartitionKey{Partition: 9}, 0); !errors.Is(err, tiering.ErrUnknownPartition) {
 			t.Error(err)
 		}
 	})
@@ -198,7 +198,7 @@ func TestEpochEndFollowsTheLineage(t *testing.T) {
 		if floor, end, ok, err := r.EpochEnd(t.Context(), k, 3); floor != 3 || end != 43 || !ok || err != nil {
 			t.Errorf("after the log start moved: %d %d %t %v", floor, end, ok, err)
 		}
-		s, err := r.StateAtEnd(t.Context(), k)
+		s, err := r.StateAt(t.Context(), k, 70)
 		if err != nil || s.End != 70 || fmt.Sprint(s.Epochs) != "[{9 50}]" || string(s.Producers) != "producers at 70" {
 			t.Errorf("state %+v, %v", s, err)
 		}

@@ -2,9 +2,12 @@ package replica_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/stratabroker/strata/broker/replica"
 	"github.com/stratabroker/strata/broker/vfs"
@@ -152,4 +155,30 @@ func (r *restoring) StateAt(context.Context, protocol.PartitionKey, protocol.Off
 		return nil, nil, replica.ErrNoCold
 	}
 	return []protocol.EpochStart{{Epoch: 0, Start: 0}}, nil, nil
+}
+
+func TestALogThatGoesOfflineFailsWhoWaits(t *testing.T) {
+	w := newWorld(t)
+	l := w.topic("t", 1)[0]
+	fill(t, l, 1, 10)
+	done := make(chan []replica.FetchResult, 1)
+	replica.Fetch(w.cold, []replica.FetchPartition{part(l, 1, 100)}, replica.FetchOptions{MinBytes: 1, MaxBytes: 100, MaxWait: time.Minute},
+		func(r []replica.FetchResult) { done <- r })
+	w.fs.Fail(func(op vfs.Op) error {
+		if op.Kind == vfs.OpWrite || op.Kind == vfs.OpTruncate || op.Kind == vfs.OpSize {
+			return errors.New("I/O error")
+		}
+		return nil
+	})
+	if _, err := produce(t, l, batch(1, 10)); !errors.Is(err, kerr.KafkaStorageError) {
+		t.Errorf("a write that cannot be taken back: %v", err)
+	}
+	w.broken = true
+	w.fs.Fail(nil)
+	if r := <-done; !errors.Is(r[0].Err, kerr.KafkaStorageError) {
+		t.Errorf("the waiting fetch: %v", r[0].Err)
+	}
+	if !w.m.IsOffline(l.Key()) || w.m.Offline() != 1 {
+		t.Error("the partition does not count as offline")
+	}
 }
