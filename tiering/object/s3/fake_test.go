@@ -127,6 +127,25 @@ func TestPutIsOneRequestWithItsChecksum(t *testing.T) {
 	}
 }
 
+func TestADeniedPutIsAskedAgainAndThenRefused(t *testing.T) {
+	for _, denials := range []int{1, 4, 1000} {
+		requests := 0
+		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			requests++
+			if body, err := io.ReadAll(r.Body); err != nil || string(body) != "body" {
+				t.Errorf("request %d: %q, %v", requests, body, err)
+			}
+			if requests <= denials {
+				xmlError(w, 403, "AccessDenied")
+			}
+		})
+		err := s.Put(t.Context(), "a", strings.NewReader("body"), 4)
+		if denied := denials > 4; errors.Is(err, object.ErrDenied) != denied || (err != nil) != denied || requests != min(denials+1, 5) {
+			t.Errorf("%d denials: %v after %d requests", denials, err, requests)
+		}
+	}
+}
+
 func TestRangedReadsAreChecked(t *testing.T) {
 	for name, c := range map[string]struct {
 		contentRange, body string

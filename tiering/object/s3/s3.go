@@ -2,8 +2,8 @@
 // aws-sdk-go-v2. In a bucket with versioning a delete leaves the old version
 // behind, for the bucket's life cycle rules.
 //
-// Each call is one request (List and Delete: one per 1,000 objects): the SDK
-// does not retry. A PUT carries the CRC32C of its body, which the store checks
+// Each call is one request (List and Delete: one per 1,000 objects; Put: again
+// while it is denied, see there): the SDK does not retry. A PUT carries the CRC32C of its body, which the store checks
 // before it answers; a GET is checked for its length and place only, because
 // what is read carries checksums of its own.
 package s3

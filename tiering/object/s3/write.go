@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -18,8 +19,11 @@ import (
 	"github.com/stratabroker/strata/tiering/object"
 )
 
-// deleteBatch is how many keys one DeleteObjects takes.
-const deleteBatch = 1000
+const (
+	deleteBatch = 1000 // keys that one DeleteObjects takes
+	putTries    = 5    // of a PUT that is denied
+	putPause    = 20 * time.Millisecond
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -33,17 +37,29 @@ func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, size in
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
-	_, err = s.client.PutObject(ctx, &awss3.PutObjectInput{
-		Bucket:         &s.bucket,
-		Key:            s.full(key),
-		Body:           object.NewSection(body, size),
-		ContentLength:  &size,
-		ChecksumCRC32C: &sum,
-	})
-	if err != nil {
-		return s.failed("put", key, err)
+	// MinIO denies a PUT whose folder a DELETE beside it empties and removes at
+	// that moment. Nothing in the answer tells it from a refusal by policy, so
+	// that each is asked again; a body has its own name and may be sent twice.
+	for try := 1; ; try++ {
+		_, err = s.client.PutObject(ctx, &awss3.PutObjectInput{
+			Bucket:         &s.bucket,
+			Key:            s.full(key),
+			Body:           object.NewSection(body, size),
+			ContentLength:  &size,
+			ChecksumCRC32C: &sum,
+		})
+		if err == nil {
+			return nil
+		}
+		if err = s.failed("put", key, err); !errors.Is(err, object.ErrDenied) || try == putTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Duration(try) * putPause):
+		}
 	}
-	return nil
 }
 
 // checksum is the CRC32C of the body as S3 writes it.
