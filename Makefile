@@ -92,6 +92,16 @@ docs: build ## write the reference pages in docs/
 seeds: ## a long simulation: COUNT seeds from SEED on
 	go test -v -count=1 -timeout 24h -run '^TestSimulation$$' ./tiering -sim.first=$(SEED) -sim.seeds=$(COUNT)
 
+# Of make bench: rows with commas (list shows them, nothing runs all), and pairs of legs.
+ROWS ?=
+PAIRS ?= 5
+
+.PHONY: bench
+bench: build ## strata against Kafka, measured: ROWS=list shows the rows, PAIRS=n
+	integration/setup.sh kafka minio
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/bench ./integration/bench
+	bin/bench -rows '$(ROWS)' -pairs $(PAIRS) $(FLAGS)
+
 .PHONY: soak
 soak: deps ## kill -9 a loaded broker COUNT times, at the moments of SEED
 	STRATA_TEST_SEED=$(SEED) STRATA_TEST_KILLS=$(COUNT) go test -v -count=1 -timeout 24h -run '^TestKillsAtRandomMomentsLoseNothing$$' ./integration

@@ -1,0 +1,214 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Kind is which broker it is.
+type Kind string
+
+// The brokers.
+const (
+	Kafka  Kind = "kafka"
+	Strata Kind = "strata"
+)
+
+// Setup says how a broker is started.
+type Setup struct {
+	Kind     Kind
+	Name     string            // of its folder
+	Settings map[string]string // beside those that both brokers get
+	Env      []string
+}
+
+// Broker is a broker's folder, and its process while it runs.
+type Broker struct {
+	Setup
+	*Process
+	Addr string // host:port for clients
+
+	lab *Lab
+	dir string
+}
+
+// ready is how long a broker may take from its start to the first answer.
+const readyLimit = 5 * time.Minute
+
+// Format makes the folder of a broker that has never run.
+func (l *Lab) Format(ctx context.Context, s Setup) (*Broker, error) {
+	b := &Broker{Setup: s, lab: l, dir: filepath.Join(l.Folder, s.Name)}
+	if err := os.RemoveAll(b.dir); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(b.data(), 0o755); err != nil {
+		return nil, err
+	}
+	addr, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	controller, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.Addr = addr
+	var lines []string
+	settings := b.settings(controller)
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		lines = append(lines, name+"="+settings[name]+"\n")
+	}
+	if err := os.WriteFile(b.config(), []byte(strings.Join(lines, "")), 0o644); err != nil {
+		return nil, err
+	}
+	if s.Kind == Kafka {
+		out, err := exec.CommandContext(ctx, "java", "-cp", l.KafkaLibs+"/*", "kafka.tools.StorageTool",
+			"format", "-t", "c3RyYXRhLWJlbmNobWFyaw", "-c", b.config()).CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("format Kafka's storage: %w\n%s", err, out)
+		}
+	}
+	return b, nil
+}
+
+func (b *Broker) data() string   { return filepath.Join(b.dir, "data") }
+func (b *Broker) config() string { return filepath.Join(b.dir, "server.properties") }
+func (b *Broker) log() string    { return filepath.Join(b.dir, "log.txt") }
+
+// settings are the same for both, but for what only one of them has.
+func (b *Broker) settings(controller string) map[string]string {
+	out := map[string]string{
+		"node.id": "1", "process.roles": "broker,controller", "log.dirs": b.data(),
+		"listeners":                                "PLAINTEXT://" + b.Addr,
+		"auto.create.topics.enable":                "false",
+		"offsets.topic.replication.factor":         "1",
+		"transaction.state.log.replication.factor": "1",
+		"transaction.state.log.min.isr":            "1",
+	}
+	switch b.Kind {
+	case Kafka:
+		out["listeners"] += ",CONTROLLER://" + controller
+		out["controller.listener.names"] = "CONTROLLER"
+		out["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+		out["controller.quorum.voters"] = "1@" + controller
+	case Strata:
+		out["strata.http.listen"] = ""
+	}
+	maps.Copy(out, b.Settings)
+	return out
+}
+
+// kafkaFlags are those that Kafka's own start scripts give.
+var kafkaFlags = []string{
+	"-Xmx1g", "-Xms1g", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
+	"-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true",
+}
+
+// Launch starts the process and does not wait until it serves.
+func (b *Broker) Launch() (err error) {
+	switch b.Kind {
+	case Kafka:
+		b.Process, err = start(b.log(), b.Env, "java", append(slices.Clone(kafkaFlags), "-cp", b.lab.KafkaLibs+"/*", "kafka.Kafka", b.config())...)
+	case Strata:
+		b.Process, err = start(b.log(), b.Env, b.lab.Strata, "server", "--config", b.config(), "--log-level", "warn")
+	}
+	return err
+}
+
+// Start starts the process and waits until it takes topics.
+func (b *Broker) Start(ctx context.Context) error {
+	if err := b.Launch(); err != nil {
+		return err
+	}
+	if err := b.AwaitReady(ctx); err != nil {
+		b.Kill()
+		return err
+	}
+	return nil
+}
+
+// AwaitReady waits until the broker has told about itself.
+func (b *Broker) AwaitReady(ctx context.Context) error {
+	err := b.admin(func(admin *kadm.Client) error {
+		return poll(ctx, readyLimit, 10*time.Millisecond, func() error {
+			if err := b.Err(); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			meta, err := admin.BrokerMetadata(ctx)
+			if err == nil && len(meta.Brokers) != 1 {
+				err = errors.New("no broker is known yet")
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("start %s: %w", b.Name, err)
+	}
+	return nil
+}
+
+func (b *Broker) admin(use func(*kadm.Client) error) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.RetryTimeout(2*time.Minute))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return use(kadm.NewClient(client))
+}
+
+// CreateTopic creates a topic of one replica; settings come as "name", "value", ...
+func (b *Broker) CreateTopic(ctx context.Context, topic string, partitions int, settings ...string) error {
+	configs := map[string]*string{}
+	for i := 0; i+1 < len(settings); i += 2 {
+		configs[settings[i]] = &settings[i+1]
+	}
+	return b.admin(func(admin *kadm.Client) error {
+		answer, err := admin.CreateTopic(ctx, int32(partitions), 1, configs, topic)
+		if err := errors.Join(err, answer.Err); err != nil {
+			return fmt.Errorf("create %s at %s: %w: %s", topic, b.Name, err, answer.ErrMessage)
+		}
+		return b.awaitTopic(ctx, admin, topic, partitions)
+	})
+}
+
+// awaitTopic waits until each partition has a leader, as Kafka's broker learns of them a moment later.
+func (b *Broker) awaitTopic(ctx context.Context, admin *kadm.Client, topic string, partitions int) error {
+	return poll(ctx, readyLimit, 50*time.Millisecond, func() error {
+		meta, err := admin.Metadata(ctx, topic)
+		if err != nil {
+			return err
+		}
+		led := 0
+		for _, p := range meta.Topics[topic].Partitions {
+			if p.Err == nil && p.Leader == 1 {
+				led++
+			}
+		}
+		if led != partitions {
+			return fmt.Errorf("%s at %s: %d of %d partitions have a leader", topic, b.Name, led, partitions)
+		}
+		return nil
+	})
+}
+
+// Close ends the process where it runs and removes the folder. What it cached
+// becomes free memory: see Lab.Fill.
+func (b *Broker) Close() error {
+	if b.Process != nil {
+		b.Kill()
+	}
+	return os.RemoveAll(b.dir)
+}

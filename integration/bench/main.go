@@ -1,0 +1,169 @@
+// Command bench measures strata against Apache Kafka on this machine: the same
+// client, disk, settings and promise, one leg of each in turn. It is run by
+// `make bench`; integration/bench/RESULTS.md is what it writes.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/stratabroker/strata/integration/bench/lab"
+	"github.com/stratabroker/strata/integration/bench/load"
+	"github.com/stratabroker/strata/integration/bench/report"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func allRows() []row { return slices.Concat(produceRows(), consumeRows()) }
+
+func command(ctx context.Context, args []string) error {
+	if len(args) == 2 && args[0] == "load" {
+		return load.Main(args[1], os.Stdin, os.Stdout)
+	}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	names := flags.String("rows", "", "rows to run, with commas; list shows them; empty runs all")
+	pairs := flags.Int("pairs", 5, "pairs of legs that count")
+	folder := flags.String("work", "", "folder for the brokers' data, on the disk to be measured")
+	strata := flags.String("strata", "bin/strata", "the strata binary")
+	libs := flags.String("kafka", "", "folder of Kafka's jars; found in the cache when empty")
+	out := flags.String("out", "integration/bench", "folder of RESULTS.md, the pictures and results.json")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	rows, err := choose(allRows(), *names)
+	if err != nil || rows == nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	if *folder == "" {
+		*folder = filepath.Join(cache, "strata", "bench")
+	}
+	if *libs == "" {
+		if *libs, err = newest(filepath.Join(cache, "strata", "kafka-*", "libs")); err != nil {
+			return err
+		}
+	}
+	l, err := lab.New(*folder, *libs, *strata, self)
+	if err != nil {
+		return err
+	}
+	err = runRows(ctx, l, rows, *pairs, *out)
+	return errors.Join(err, l.Close())
+}
+
+// newest is the last in the order of names of what matches.
+func newest(pattern string) (string, error) {
+	found, err := filepath.Glob(pattern)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("nothing at %s: integration/setup.sh kafka puts it there", pattern)
+	}
+	if err != nil {
+		return "", err
+	}
+	return slices.Max(found), nil
+}
+
+// choose finds the rows that are asked for; none and no error means that they were listed.
+func choose(all []row, names string) ([]row, error) {
+	if names == "" {
+		return all, nil
+	}
+	if names == "list" {
+		for _, r := range all {
+			fmt.Printf("%-16s %s\n", r.Name, r.Title)
+		}
+		return nil, nil
+	}
+	var out []row
+	for name := range strings.SplitSeq(names, ",") {
+		found := 0
+		for _, r := range all {
+			// "consume" stands for all of its kind.
+			if r.Name == name || strings.HasPrefix(r.Name, name+"-") {
+				out = append(out, r)
+				found++
+			}
+		}
+		if found == 0 {
+			return nil, fmt.Errorf("no row %q; -rows list shows them", name)
+		}
+	}
+	return out, nil
+}
+
+// runRows runs rows and writes the report after each, so that an error later loses none.
+func runRows(ctx context.Context, l *lab.Lab, rows []row, pairs int, out string) error {
+	file := filepath.Join(out, "results.json")
+	var errs []error
+	for _, row := range rows {
+		result, err := runRow(ctx, l, row, pairs)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("row %s: %w", row.Name, err))
+			fmt.Fprintln(os.Stderr, "bench:", errs[len(errs)-1])
+			continue
+		}
+		all, err := report.Load(file)
+		if err != nil {
+			return err
+		}
+		if err := report.Save(file, report.Merge(all, result)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func runRow(ctx context.Context, l *lab.Lab, row row, pairs int) (report.Result, error) {
+	r := &run{Lab: l, pairs: pairs, out: os.Stdout}
+	begun := time.Now()
+	r.say("%s: %s", row.Name, row.Title)
+	err := row.run(ctx, r)
+	err = errors.Join(err, r.close())
+	result := report.Result{
+		Row: row.Name, When: begun.UTC().Truncate(time.Second), Took: time.Since(begun).Seconds(), Pairs: pairs,
+		Samples: r.samples, Notes: r.notes,
+	}
+	r.say("%s: took %s", row.Name, time.Since(begun).Round(time.Second))
+	return result, err
+}
+
+// inBrief is a leg's values in one line.
+func inBrief(values map[string]float64) string {
+	var parts []string
+	for _, key := range slices.Sorted(func(yield func(string) bool) {
+		for key := range values {
+			if !yield(key) {
+				return
+			}
+		}
+	}) {
+		parts = append(parts, fmt.Sprintf("%s %.4g", key, values[key]))
+	}
+	return strings.Join(parts, "  ")
+}
