@@ -61,6 +61,7 @@ func (h *Handler) produce(r *server.Request) {
 			l.Append(part.Records, p.acks, now, func(a replica.Appended, err error) { p.done(out, a, err) })
 		}
 	}
+	r.Free() // the log has the records
 	p.started(time.Duration(req.TimeoutMs) * time.Millisecond)
 }
 

@@ -9,6 +9,7 @@ package server
 import (
 	"io"
 	"net"
+	"os"
 
 	"github.com/stratabroker/strata/protocol"
 )
@@ -42,11 +43,21 @@ type Request struct {
 	Done <-chan struct{}
 
 	reply func(Response)
+	free  func()
 }
 
 // NewRequest makes a request that did not come by a connection; reply gets its answer.
 func NewRequest(conn *Conn, h protocol.RequestHeader, body []byte, done <-chan struct{}, reply func(Response)) *Request {
 	return &Request{Conn: conn, Header: h, Body: body, Done: done, reply: reply}
+}
+
+// Free gives up Body before the reply, and what it was charged: its memory is used
+// for other requests, so that nothing may alias it any more. It is called at
+// most once, before Handle returns, and may follow Reply.
+func (r *Request) Free() {
+	if r.free != nil {
+		r.free()
+	}
 }
 
 // Reply answers the request. It is called exactly once, from any goroutine,
@@ -78,6 +89,13 @@ type Part interface {
 	Len() int
 	io.WriterTo
 	Release()
+}
+
+// FileRange is a Part that may be a range of a file of the operating system, to
+// be sent without reading it. The file's own position must not be moved.
+type FileRange interface {
+	Part
+	File() (f *os.File, offset, length int64, ok bool)
 }
 
 // Bytes is a Part in memory.

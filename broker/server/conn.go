@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/stratabroker/strata/protocol"
@@ -16,8 +17,11 @@ import (
 const (
 	// firstRead is the most that is allocated for a frame before any of it was seen.
 	firstRead = 64 * kib
-	// growth: what is allocated is at most that many times what has arrived
-	// (and, while it is copied, as much again as has arrived, which is not charged).
+	// secondRead is the most that is allocated for a frame of which the kernel
+	// holds firstRead: most frames are not larger, and are read without a copy.
+	secondRead = 2 * mib
+	// growth: beyond that, what is allocated is at most that many times what has
+	// arrived (and, while it is copied, as much again, which is not charged).
 	growth = 4
 	// perRequest is charged for what a request takes besides its bytes.
 	perRequest = 512
@@ -33,6 +37,7 @@ type conn struct {
 	done chan struct{} // closed when the connection is gone
 	room chan struct{} // one token: the reader may look again
 	info *Conn         // replaced, not changed, by the reader; only it looks here
+	mark lowWater      // only the reader looks here
 
 	listener string
 	remote   net.Addr
@@ -54,18 +59,25 @@ type exchange struct {
 	size    int64 // bytes of frame and decoded request
 	arrived time.Time
 
-	replied     bool // guarded by conn.mu, as is resp until it is popped
+	frame       *[]byte // guarded by conn.mu from the start on; nil once given up
+	freed       bool    // guarded by conn.mu: the frame was given up
+	starting    bool    // guarded by conn.mu: its handler runs on the reader
+	replied     bool    // guarded by conn.mu, as is resp until it is popped
 	resp        Response
 	length      int64 // bytes of resp
 	unsupported bool  // an ApiVersions request of a version not served
 }
 
 func newConn(s *Server, l Listener, nc net.Conn) *conn {
-	return &conn{
+	c := &conn{
 		s: s, nc: nc, done: make(chan struct{}), room: make(chan struct{}, 1),
 		info:     &Conn{Listener: l.Name, Principal: l.Principal, Remote: nc.RemoteAddr()},
 		listener: l.Name, remote: nc.RemoteAddr(),
 	}
+	if socket, ok := nc.(syscall.Conn); ok {
+		c.mark.raw, _ = socket.SyscallConn() // fails on a closed connection, as the first read will
+	}
+	return c
 }
 
 // read is the reader goroutine.
@@ -140,11 +152,12 @@ func (c *conn) fill(x *exchange, prefix []byte, size int64) error {
 	if err != nil {
 		return err
 	}
+	x.frame = frame
 	x.arrived = time.Now()
 	c.s.counters.bytesIn.Add(sizeLen + size)
 	x.size = size + perRequest
-	x.req = Request{Conn: c.info, Done: c.done, reply: func(r Response) { c.reply(x, r) }}
-	x.req.Header, x.req.Body, err = protocol.ParseHeader(frame)
+	x.req = Request{Conn: c.info, Done: c.done, reply: func(r Response) { c.reply(x, r) }, free: func() { c.free(x) }}
+	x.req.Header, x.req.Body, err = protocol.ParseHeader(*frame)
 	if errors.Is(err, protocol.ErrNotServed) && x.req.Header.Key == protocol.KeyAPIVersions {
 		x.unsupported = true
 		return nil
@@ -221,39 +234,68 @@ func (c *conn) lastActive() (last time.Time, busy bool) {
 // readFrame reads a frame of size bytes that begins with prefix. Memory is
 // charged before it is taken, and taken as bytes arrive: a length that lies costs
 // its sender as much as it costs here.
-func (c *conn) readFrame(ch *charge, prefix []byte, size int64) ([]byte, error) {
-	first := min(size, firstRead)
-	if err := ch.add(first+perRequest, 0, c.done); err != nil {
-		return nil, err
-	}
+func (c *conn) readFrame(ch *charge, prefix []byte, size int64) (*[]byte, error) {
 	deadline := time.Now().Add(c.s.cfg.FrameTimeout)
 	if err := c.nc.SetReadDeadline(deadline); err != nil {
 		return nil, err
 	}
-	frame := make([]byte, first)
-	have := copy(frame, prefix)
-	for {
-		if _, err := io.ReadFull(c.nc, frame[have:]); err != nil {
+	first := size
+	if size > firstRead {
+		first = min(size, secondRead)
+		if err := c.mark.wait(firstRead); err != nil {
 			return nil, c.late(err)
 		}
-		have = len(frame)
-		if int64(have) == size {
-			return frame, nil
+		if c.mark.raw == nil {
+			first = firstRead
 		}
-		next := min(size, growth*int64(have))
-		waited := time.Now()
-		if err := ch.add(next-int64(have), c.s.cfg.FrameTimeout, c.done); err != nil {
-			return nil, err
-		}
+		defer c.mark.want(1)
+	}
+	waited := time.Now()
+	if err := ch.add(first+perRequest, 0, c.done); err != nil {
+		return nil, err
+	}
+	frame := c.s.frames.get(first)
+	have := copy(*frame, prefix)
+	for {
 		// The time we did not read is not the sender's.
 		deadline = deadline.Add(time.Since(waited))
 		if err := c.nc.SetReadDeadline(deadline); err != nil {
 			return nil, err
 		}
-		bigger := make([]byte, next)
-		copy(bigger, frame)
+		if err := c.readFull((*frame)[have:]); err != nil {
+			return nil, c.late(err)
+		}
+		have = len(*frame)
+		if int64(have) == size {
+			return frame, nil
+		}
+		next := min(size, growth*int64(have))
+		waited = time.Now()
+		if err := ch.add(next-int64(have), c.s.cfg.FrameTimeout, c.done); err != nil {
+			return nil, err
+		}
+		bigger := c.s.frames.get(next)
+		copy(*bigger, *frame)
+		c.s.frames.put(frame)
 		frame = bigger
 	}
+}
+
+// readFull fills p, in pieces as large as the socket holds.
+func (c *conn) readFull(p []byte) error {
+	for len(p) > 0 {
+		if len(p) >= firstRead {
+			c.mark.want(int64(len(p)))
+		}
+		n, err := c.nc.Read(p)
+		if p = p[n:]; err != nil && len(p) > 0 {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // late names the reason when a frame did not arrive in time.
@@ -284,7 +326,9 @@ func (c *conn) start(x *exchange) error {
 	}
 	c.queue = append(c.queue, x)
 	c.frames += x.size
+	x.starting = true
 	c.mu.Unlock()
+	defer c.started(x)
 	c.s.counters.apis[x.req.Header.Key].requests.Add(1)
 	if x.unsupported {
 		c.reply(x, Response{Parts: []Part{Bytes(protocol.AppendUnsupportedVersion(nil))}})
@@ -295,6 +339,24 @@ func (c *conn) start(x *exchange) error {
 	}
 	c.s.cfg.Handler.Handle(&x.req)
 	return nil
+}
+
+// started writes the reply that was given while the request was started, if it
+// is its turn: without waking another goroutine for it.
+func (c *conn) started(x *exchange) {
+	c.mu.Lock()
+	x.starting = false
+	if x.replied {
+		x.forget()
+	}
+	write := c.mayWrite(x)
+	c.mu.Unlock()
+	switch {
+	case write && x.quick():
+		c.write()
+	case write:
+		go c.write()
+	}
 }
 
 // nameClient notes the client's software for this and later requests.

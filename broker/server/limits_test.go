@@ -217,6 +217,7 @@ func TestSlowFramesAndIdleConnectionsAreClosed(t *testing.T) {
 		if d := time.Since(begin); d != 10*time.Minute {
 			t.Errorf("an idle connection was ended after %s", d)
 		}
+		synctest.Wait() // a connection is closed before that is logged
 		log := s.log.all()
 		if !contains(log, "idle for 10m0s") || !contains(log, "did not arrive within 30s") {
 			t.Errorf("log: %s", log)

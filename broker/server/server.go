@@ -15,6 +15,7 @@ import (
 type Server struct {
 	cfg      Config
 	budget   *budget
+	frames   framePools
 	counters *counters
 	limiter  logLimiter
 	slots    chan struct{} // one per served connection, nil without a limit

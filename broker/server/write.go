@@ -1,11 +1,13 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/stratabroker/strata/protocol"
@@ -32,24 +34,69 @@ func (c *conn) reply(x *exchange, r Response) {
 	// Under the lock: once it is free the writer may release the charge.
 	x.charge.become(heap)
 	x.replied, x.resp, x.length = true, r, length
-	x.req.Body = nil // the frame is no longer needed, however slowly the reply is taken
+	x.forget() // the frame is no longer needed, however slowly the reply is taken
 	if c.dead {
 		c.mu.Unlock()
 		c.discard(x)
 		return
 	}
-	c.frames -= x.size
-	c.responses += length
-	wake := !c.writing && c.queue[0] == x
-	if wake {
-		c.writing = true
-		c.s.running.Add(1)
+	if !x.freed {
+		c.frames -= x.size
 	}
+	c.responses += length
+	write := c.mayWrite(x)
 	c.mu.Unlock()
-	if wake {
+	if write {
 		go c.write()
 	}
 	c.mayRead()
+}
+
+// mayWrite makes the caller the writer if the reply to x is due and nobody
+// writes. It needs mu.
+func (c *conn) mayWrite(x *exchange) bool {
+	if c.dead || c.writing || x.starting || !x.replied || len(c.queue) == 0 || c.queue[0] != x {
+		return false
+	}
+	c.writing = true
+	c.s.running.Add(1)
+	return true
+}
+
+// quickReply is how long a reply in memory may be to go out before the next
+// request is read: the socket nearly always has room for it.
+const quickReply = 4 * kib
+
+// quick tells whether the reader may write the reply itself.
+func (x *exchange) quick() bool {
+	for _, p := range x.resp.Parts {
+		if _, memory := p.(Bytes); !memory {
+			return false
+		}
+	}
+	return x.length <= quickReply
+}
+
+// free gives up the frame of x before its reply. It is what Request.Free does.
+func (c *conn) free(x *exchange) {
+	c.mu.Lock()
+	if !x.replied {
+		x.charge.become(perRequest)
+		c.frames -= x.size
+	}
+	frame := x.frame
+	x.freed, x.frame, x.req.Body = true, nil, nil
+	c.mu.Unlock()
+	c.s.frames.put(frame)
+	c.mayRead()
+}
+
+// forget leaves the frame to the garbage collector, unless the handler still runs
+// and may give it up. It needs mu.
+func (x *exchange) forget() {
+	if !x.starting {
+		x.req.Body, x.frame = nil, nil
+	}
 }
 
 // mayRead lets the reader look again whether there is room.
@@ -124,12 +171,13 @@ func (c *conn) discard(x *exchange) {
 	x.charge.release()
 }
 
-// send writes one reply. Runs of Bytes go out by one system call.
+// send writes one reply. Runs of Bytes go out by one system call, ranges of
+// files without passing through memory of this process.
 func (c *conn) send(x *exchange) error {
 	if x.resp.NoReply {
 		return nil
 	}
-	w := stallWriter{nc: c.nc, idle: c.s.cfg.IdleTimeout, hurry: c.s.cfg.FrameTimeout, budget: c.s.budget}
+	w := stallWriter{nc: c.nc, raw: c.mark.raw, idle: c.s.cfg.IdleTimeout, hurry: c.s.cfg.FrameTimeout, budget: c.s.budget}
 	buffers := net.Buffers{protocol.AppendResponseHeader(make([]byte, 0, 16), x.req.Header, int(x.length))}
 	for _, p := range x.resp.Parts {
 		if b, ok := p.(Bytes); ok {
@@ -140,19 +188,15 @@ func (c *conn) send(x *exchange) error {
 			// It may hold memory of a budget that others wait for (DESIGN D24).
 			w.idle = min(w.idle, w.hurry)
 		}
-		if err := w.writeAll(buffers); err != nil {
+		if err := w.writeAll(buffers, true); err != nil {
 			return err
 		}
 		buffers = nil
-		n, err := p.WriteTo(&w)
-		if err != nil {
+		if err := w.writePart(p); err != nil {
 			return err
 		}
-		if n != int64(p.Len()) {
-			return errors.New("reply is shorter than announced")
-		}
 	}
-	err := w.writeAll(buffers)
+	err := w.writeAll(buffers, false)
 	c.s.counters.bytesOut.Add(w.written)
 	return err
 }
@@ -162,6 +206,7 @@ func (c *conn) send(x *exchange) error {
 // replies must not hold what they need.
 type stallWriter struct {
 	nc          net.Conn
+	raw         syscall.RawConn // nil: not a socket
 	idle, hurry time.Duration
 	budget      *budget
 	written     int64
@@ -185,23 +230,40 @@ func (w *stallWriter) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-func (w *stallWriter) writeAll(buffers net.Buffers) error {
+// writeAll writes buffers; more says that other bytes follow at once.
+func (w *stallWriter) writeAll(buffers net.Buffers, more bool) error {
 	total := 0
 	for _, b := range buffers {
 		total += len(b)
 	}
-	if total > writeChunk {
-		for _, b := range buffers {
-			if _, err := w.Write(b); err != nil {
-				return err
-			}
+	switch {
+	case total == 0:
+		return nil
+	case more && w.raw != nil && total <= quickReply:
+		return w.writeMore(bytes.Join(buffers, nil))
+	case total <= writeChunk:
+		return w.attempt(func() (int64, error) { return buffers.WriteTo(w.nc) })
+	}
+	for _, b := range buffers {
+		if _, err := w.Write(b); err != nil {
+			return err
 		}
-		return nil
 	}
-	if total == 0 {
-		return nil
+	return nil
+}
+
+// writePart writes a part that is not in memory.
+func (w *stallWriter) writePart(p Part) error {
+	if r, ok := p.(FileRange); ok && w.raw != nil {
+		if f, offset, length, ok := r.File(); ok {
+			return w.sendFile(f, offset, length)
+		}
 	}
-	return w.attempt(func() (int64, error) { return buffers.WriteTo(w.nc) })
+	n, err := p.WriteTo(w)
+	if err == nil && n != int64(p.Len()) {
+		err = errShort
+	}
+	return err
 }
 
 // attempt calls write, which goes on where it left off, until it is done or has
