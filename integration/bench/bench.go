@@ -57,6 +57,7 @@ func (r *run) close() error {
 	for _, b := range r.brokers {
 		errs = append(errs, b.Close())
 	}
+	r.brokers = nil
 	return errors.Join(errs...)
 }
 
@@ -66,31 +67,67 @@ type leg struct {
 	run  func(context.Context) (map[string]float64, error)
 }
 
-// interleave runs the legs in turn, A B B A A B B A, after warm rounds that do not count.
-func (r *run) interleave(ctx context.Context, warm, pairs int, legs ...leg) error {
-	for round := range warm + pairs {
-		for i := range legs {
-			l := legs[i]
-			if round%2 == 1 {
-				l = legs[len(legs)-1-i]
-			}
-			if err := r.Settle(); err != nil {
+// warmLegs is how many legs a side may take to become as fast as it gets: the
+// JVM compiles while it runs, which takes it ten times as long as a leg.
+const warmLegs = 8
+
+// warm runs each leg until two in a row were no more than a twentieth better than the best before.
+func (r *run) warm(ctx context.Context, metric string, legs ...leg) error {
+	for _, l := range legs {
+		best, idle := 0.0, 0
+		for i := 0; i < warmLegs && idle < 2; i++ {
+			values, err := r.turn(ctx, "warm-up", l)
+			if err != nil {
 				return err
 			}
-			values, err := l.run(ctx)
+			if values[metric] > best*1.05 {
+				idle = 0
+			} else {
+				idle++
+			}
+			best = max(best, values[metric])
+		}
+	}
+	return nil
+}
+
+// interleave runs the legs in turn, A B B A A B B A.
+func (r *run) interleave(ctx context.Context, pairs int, legs ...leg) error {
+	for pair := range pairs {
+		for i := range legs {
+			l := legs[i]
+			if pair%2 == 1 {
+				l = legs[len(legs)-1-i]
+			}
+			values, err := r.turn(ctx, fmt.Sprintf("pair %d", pair+1), l)
 			if err != nil {
-				return fmt.Errorf("%s: %w", l.side, err)
+				return err
 			}
-			pair := round - warm
-			if pair < 0 {
-				r.say("  warm-up  %-14s %s", l.side, inBrief(values))
-				continue
-			}
-			r.say("  pair %-3d %-14s %s", pair+1, l.side, inBrief(values))
 			r.samples = append(r.samples, report.Sample{Side: l.side, Pair: pair, Values: values})
 		}
 	}
 	return nil
+}
+
+// turn runs one leg.
+func (r *run) turn(ctx context.Context, name string, l leg) (map[string]float64, error) {
+	if err := r.Settle(); err != nil {
+		return nil, err
+	}
+	values, err := l.run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.side, err)
+	}
+	r.say("  %-8s %-17s %s", name, l.side, inBrief(values))
+	return values, nil
+}
+
+// measure warms the legs up and then runs them in turn.
+func (r *run) measure(ctx context.Context, metric string, legs ...leg) error {
+	if err := r.warm(ctx, metric, legs...); err != nil {
+		return err
+	}
+	return r.interleave(ctx, r.pairs, legs...)
 }
 
 // loadLeg is a leg that runs the load generator.

@@ -30,7 +30,9 @@ func main() {
 	}
 }
 
-func allRows() []row { return slices.Concat(produceRows(), consumeRows()) }
+func allRows() []row {
+	return slices.Concat(selfRows(), produceRows(), consumeRows(), latencyRows(), startRows(), memoryRows())
+}
 
 func command(ctx context.Context, args []string) error {
 	if len(args) == 2 && args[0] == "load" {

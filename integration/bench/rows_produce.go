@@ -50,8 +50,6 @@ const (
 	legBytes   = 1 << 30
 	legLimit   = 4 * time.Second
 	shortLimit = 2 * time.Second // of small requests: bytes are few
-
-	warmRounds = 2
 )
 
 // batched is the load of 1 KiB records in batches.
@@ -78,7 +76,7 @@ func produceRow(about report.Row, p promise, spec load.Spec) row {
 			relaxed.Topic = topicTwo
 			legs = append(legs, r.loadLeg(kafkaCache, theirs, relaxed))
 		}
-		return r.interleave(ctx, warmRounds, r.pairs, legs...)
+		return r.measure(ctx, mbps, legs...)
 	}}
 }
 
@@ -108,12 +106,26 @@ func atMost(metric string, target float64) report.Claim {
 // shown is a comparison without a target.
 func shown(metric string) report.Claim { return report.Claim{Metric: metric, A: strata, B: kafka} }
 
+// Loads of the rows with small requests.
+var (
+	unbatched = load.Spec{
+		Kind: load.Produce, Topic: topic, Partitions: 6, Conns: 16, Window: 1, PerRequest: 1,
+		BatchRecords: 1, RecordBytes: 100, Acks: -1, Limit: shortLimit,
+	}
+	spread = load.Spec{
+		Kind: load.Produce, Topic: topic, Partitions: 1000, Conns: 16, Window: 5, PerRequest: 25,
+		BatchRecords: 1, RecordBytes: 1024, Acks: -1, Limit: legLimit,
+	}
+)
+
+var smallMetrics = append([]report.Metric{{Key: records, Title: "throughput", Unit: "records/s"}}, loadMetrics[1:]...)
+
 func produceRows() []row {
 	return []row{
 		produceRow(report.Row{
 			Name: "produce-acks1", Title: "Produce 1 KiB, acks=1, page cache",
 			Method: "4 producers with 5 requests in flight each; a request holds a batch of 128 records of 1 KiB for each of 6 partitions. " +
-				"Page-cache promise on both sides.",
+				"Page-cache promise on both sides. A leg is 1 GiB, or what 4 s take.",
 			Metrics: loadMetrics, Claims: []report.Claim{atLeast(mbps, 1.3), atMost(cpu, 0.4)},
 		}, pageCache, withAcks(batched, 1)),
 		produceRow(report.Row{
@@ -121,5 +133,29 @@ func produceRows() []row {
 			Method:  "As produce-acks1, with acks=all.",
 			Metrics: loadMetrics, Claims: []report.Claim{atLeast(mbps, 1.3), atMost(cpu, 0.4)},
 		}, pageCache, batched),
+		produceRow(report.Row{
+			Name: "produce-fsync", Title: "Produce 1 KiB, acks=all, fsync",
+			Method: "As produce-cache, but every acknowledgement rests on stable storage: strata.durability=fsync, and flush.messages=1 on Kafka's topic. " +
+				"Beside it the same load on a topic of Kafka that is not synced.",
+			Metrics: loadMetrics,
+			Claims: []report.Claim{
+				atLeast(mbps, 3), {Metric: mbps, A: strata, B: kafkaCache, Target: 1}, shown(cpu),
+			},
+		}, fsync, batched),
+		produceRow(report.Row{
+			Name: "produce-small", Title: "Produce 100 B unbatched, page cache",
+			Method:  "16 producers that each wait for the answer to one record of 100 B before they send the next; 6 partitions, acks=all, page-cache promise on both sides. A leg is 2 s.",
+			Metrics: smallMetrics, Claims: []report.Claim{atLeast(records, 1.5), shown(cpu)},
+		}, pageCache, unbatched),
+		produceRow(report.Row{
+			Name: "produce-small-fsync", Title: "Produce 100 B unbatched, fsync",
+			Method:  "As produce-small, with fsync on both sides.",
+			Metrics: smallMetrics, Claims: []report.Claim{atLeast(records, 1.5), shown(cpu)},
+		}, fsync, unbatched),
+		produceRow(report.Row{
+			Name: "produce-1000", Title: "Produce to 1,000 partitions, fsync",
+			Method:  "16 producers with 5 requests in flight each; a request holds one record of 1 KiB for each of 25 partitions of 1,000, as a producer with keys and a linger of some milliseconds sends them. acks=all, fsync on both sides. A leg is 4 s.",
+			Metrics: smallMetrics, Claims: []report.Claim{atLeast(records, 5), shown(cpu)},
+		}, fsync, spread),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sys/unix"
 )
 
 // Kind is which broker it is.
@@ -49,7 +51,7 @@ const readyLimit = 5 * time.Minute
 // Format makes the folder of a broker that has never run.
 func (l *Lab) Format(ctx context.Context, s Setup) (*Broker, error) {
 	b := &Broker{Setup: s, lab: l, dir: filepath.Join(l.Folder, s.Name)}
-	if err := os.RemoveAll(b.dir); err != nil {
+	if err := os.RemoveAll(b.dir); err != nil { // of a run that was broken off
 		return nil, err
 	}
 	if err := os.MkdirAll(b.data(), 0o755); err != nil {
@@ -184,23 +186,33 @@ func (b *Broker) CreateTopic(ctx context.Context, topic string, partitions int, 
 	})
 }
 
-// awaitTopic waits until each partition has a leader, as Kafka's broker learns of them a moment later.
+// awaitTopic waits until the broker serves each partition: Kafka's metadata
+// names it as the leader a moment before it is.
 func (b *Broker) awaitTopic(ctx context.Context, admin *kadm.Client, topic string, partitions int) error {
 	return poll(ctx, readyLimit, 50*time.Millisecond, func() error {
-		meta, err := admin.Metadata(ctx, topic)
+		ends, err := admin.ListEndOffsets(ctx, topic)
+		if err := errors.Join(err, ends.Error()); err != nil {
+			return err
+		}
+		if n := len(ends[topic]); n != partitions {
+			return fmt.Errorf("%s at %s: %d of %d partitions are served", topic, b.Name, n, partitions)
+		}
+		return nil
+	})
+}
+
+// Evict drops the data's pages from the page cache; the files stay.
+func (b *Broker) Evict() error {
+	unix.Sync() // a dirty page is not dropped
+	return filepath.WalkDir(b.data(), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		file, err := os.Open(path)
 		if err != nil {
 			return err
 		}
-		led := 0
-		for _, p := range meta.Topics[topic].Partitions {
-			if p.Err == nil && p.Leader == 1 {
-				led++
-			}
-		}
-		if led != partitions {
-			return fmt.Errorf("%s at %s: %d of %d partitions have a leader", topic, b.Name, led, partitions)
-		}
-		return nil
+		return errors.Join(unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_DONTNEED), file.Close())
 	})
 }
 

@@ -19,7 +19,8 @@ type position struct {
 
 // consumer reads with Fetch requests, one in flight a connection, and checks
 // the CRC of each batch and that no offset is left out. It does not take
-// records out of the batches: that costs the same whoever the broker is.
+// records out of the batches: that costs the same whoever the broker is. See
+// skimmer for the cheaper one.
 type consumer struct {
 	spec      Spec
 	positions [][]position // by connection
@@ -98,12 +99,21 @@ func (k *consumer) partition(c *conn, r *reader) error {
 	if code != 0 {
 		return fmt.Errorf("fetch of partition %d: %w", number, kerr.ErrorForCode(code))
 	}
+	p := k.position(c, number)
+	if p == nil {
+		return fmt.Errorf("fetch: an answer for partition %d, which was not asked for", number)
+	}
+	return k.read(p, batches, highWatermark)
+}
+
+// position is that of one of a connection's partitions, nil where it is none.
+func (k *consumer) position(c *conn, partition int32) *position {
 	for i := range k.positions[c.number] {
-		if p := &k.positions[c.number][i]; p.partition == number {
-			return k.read(p, batches, highWatermark)
+		if p := &k.positions[c.number][i]; p.partition == partition {
+			return p
 		}
 	}
-	return fmt.Errorf("fetch: an answer for partition %d, which was not asked for", number)
+	return nil
 }
 
 // read takes the whole batches of one partition.
@@ -120,24 +130,36 @@ func (k *consumer) read(p *position, batches []byte, highWatermark int64) error 
 		if err := b.Check(); err != nil {
 			return fmt.Errorf("partition %d at %d: %w", p.partition, p.offset, err)
 		}
-		if int64(b.BaseOffset()) != p.offset {
-			return fmt.Errorf("partition %d: a batch at %d where %d is next", p.partition, b.BaseOffset(), p.offset)
+		if err := k.passed(p, b, size); err != nil {
+			return err
 		}
-		p.offset = int64(b.NextOffset())
-		k.result.Bytes += int64(size)
-		k.result.Records += int64(b.Count())
 		batches = batches[size:]
 	}
-	if p.offset < highWatermark {
-		return nil
+	k.reached(p, highWatermark)
+	return nil
+}
+
+// passed counts a batch, of whose bytes the head is needed only.
+func (k *consumer) passed(p *position, b record.Batch, size int) error {
+	if int64(b.BaseOffset()) != p.offset {
+		return fmt.Errorf("partition %d: a batch at %d where %d is next", p.partition, b.BaseOffset(), p.offset)
 	}
-	if k.spec.Wrap {
+	p.offset = int64(b.NextOffset())
+	k.result.Bytes += int64(size)
+	k.result.Records += int64(b.Count())
+	return nil
+}
+
+// reached ends a partition, or starts it over, once all of it was read.
+func (k *consumer) reached(p *position, highWatermark int64) {
+	switch {
+	case p.offset < highWatermark || p.atEnd:
+	case k.spec.Wrap:
 		p.offset = 0
-	} else if !p.atEnd {
+	default:
 		p.atEnd = true
 		k.open--
 	}
-	return nil
 }
 
 func (k *consumer) finished() bool { return (k.stopped || k.open == 0) && k.waiting == 0 }

@@ -17,8 +17,11 @@ import (
 // is connected, waits for a line, runs, and writes the Result as JSON.
 const Ready = "ready"
 
-// tickEvery is how fine the open loop keeps its times.
-const tickEvery = 50 * time.Microsecond
+// The open loop wakes when a request is due, but not more often or more seldom than this.
+const (
+	tickLeast = 50 * time.Microsecond
+	tickMost  = time.Millisecond
+)
 
 // Main runs the spec that is in JSON, the body of the generator's process.
 func Main(spec string, in io.Reader, out io.Writer) error {
@@ -63,8 +66,11 @@ func run(s Spec, await func() error) (_ Result, err error) {
 		p := newPacer(s)
 		c, begun = p, &p.begun
 	case Consume:
-		k := newConsumer(s)
+		k := newSkimmer(s)
 		c, begun, conns = k, &k.begun, s.Groups*s.Members
+		if s.Verify {
+			c = k.consumer
+		}
 		s.Window = 1
 	}
 	l, err := open(s.Addr, conns, s.Window, c)
@@ -78,7 +84,7 @@ func run(s Spec, await func() error) (_ Result, err error) {
 	before := cpuSeconds()
 	*begun = time.Now()
 	if s.Kind == Paced {
-		if err := l.wakeEvery(tickEvery); err != nil {
+		if err := l.wakeEvery(min(max(time.Duration(float64(time.Second)/s.Rate), tickLeast), tickMost)); err != nil {
 			return Result{}, err
 		}
 	}

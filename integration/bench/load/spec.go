@@ -42,6 +42,7 @@ type Spec struct {
 	// Of Consume.
 	Groups  int  `json:"groups,omitempty"`  // each reads the whole topic
 	Members int  `json:"members,omitempty"` // of a group, one connection each; partition p is of member p % Members
+	Verify  bool `json:"verify,omitempty"`  // check the CRC of each batch too, which takes four times the CPU time
 	Wrap    bool `json:"wrap,omitempty"`    // start over at the end of a partition; else the run ends when all is read
 
 	// The run ends at the first of them; 0 is no bound.

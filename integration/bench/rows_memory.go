@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/stratabroker/strata/integration/bench/lab"
+	"github.com/stratabroker/strata/integration/bench/load"
+	"github.com/stratabroker/strata/integration/bench/report"
+)
+
+// rssAfter is the resident memory in MB once the broker was left alone for a while.
+func rssAfter(ctx context.Context, b *lab.Broker, idle time.Duration) (float64, error) {
+	select {
+	case <-time.After(idle):
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	bytes, err := b.RSS()
+	return float64(bytes) / 1e6, err
+}
+
+// rssIdle is a broker that has just begun.
+func rssIdle(ctx context.Context, r *run) error {
+	legOf := func(side string, kind lab.Kind) leg {
+		return leg{side, func(ctx context.Context) (map[string]float64, error) {
+			b, err := r.Format(ctx, defaultSetup(kind))
+			if err != nil {
+				return nil, err
+			}
+			if err := b.Start(ctx); err != nil {
+				return nil, err
+			}
+			mb, err := rssAfter(ctx, b, idleFor)
+			if err != nil {
+				return nil, err
+			}
+			return map[string]float64{rss: mb}, b.Close()
+		}}
+	}
+	return r.interleave(ctx, min(r.pairs, fewPairs), legOf(strata, lab.Strata), legOf(kafka, lab.Kafka))
+}
+
+// rssMost is a broker of 10,000 partitions.
+func rssMost(ctx context.Context, r *run) error {
+	legs, err := eachKind(ctx, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
+		return r.stocked(ctx, kind, most)
+	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
+		if _, err := firstAck(ctx, b, false); err != nil {
+			return nil, err
+		}
+		started, err := rssAfter(ctx, b, idleFor)
+		if err != nil {
+			return nil, err
+		}
+		for i := range most / topicSize {
+			if err := writeEach(ctx, r, b, fmt.Sprintf("many-%d", i)); err != nil {
+				return nil, err
+			}
+		}
+		written, err := rssAfter(ctx, b, idleFor)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]float64{rss: started, rssWritten: written}, b.Stop()
+	})
+	if err != nil {
+		return err
+	}
+	return r.interleave(ctx, min(r.pairs, fewPairs), legs...)
+}
+
+// rssConnections is a broker with 10,000 connections.
+func rssConnections(ctx context.Context, r *run) error {
+	legs, err := eachKind(ctx, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
+		return r.format(ctx, defaultSetup(kind))
+	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
+		if err := b.Start(ctx); err != nil {
+			return nil, err
+		}
+		before, err := rssAfter(ctx, b, idleFor/2)
+		if err != nil {
+			return nil, err
+		}
+		release, err := load.Hold(ctx, b.Addr, connections)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		after, err := rssAfter(ctx, b, idleFor/2)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]float64{rss: after, rssEach: (after - before) / connections * 1000}, b.Stop()
+	})
+	if err != nil {
+		return err
+	}
+	return r.interleave(ctx, min(r.pairs, fewPairs), legs...)
+}
+
+func memoryRows() []row {
+	memory := report.Metric{Key: rss, Title: "RSS", Unit: "MB"}
+	return []row{
+		{report.Row{
+			Name: "rss-idle", Title: "Memory of an idle broker",
+			Method:  "VmRSS, 10 s after a broker without topics became ready. At most 3 pairs.",
+			Metrics: []report.Metric{memory},
+			Claims:  []report.Claim{{Metric: rss, A: strata, AtMost: true, Target: 60}, shown(rss)},
+		}, rssIdle},
+		{report.Row{
+			Name: "rss-10000", Title: "Memory with 10,000 partitions",
+			Method: "VmRSS with 10 topics of 1,000 partitions that hold a record each: 10 s after a start's first acknowledged record, and 10 s after one more record to each partition. At most 3 pairs.",
+			Metrics: []report.Metric{
+				{Key: rss, Title: "RSS after the start", Unit: "MB"},
+				{Key: rssWritten, Title: "RSS after a record to each", Unit: "MB"},
+			},
+			Claims: []report.Claim{atMost(rss, 0.25), atMost(rssWritten, 0.25)},
+		}, rssMost},
+		{report.Row{
+			Name: "conns-10000", Title: "Memory with 10,000 connections",
+			Method:  "VmRSS 5 s after 10,000 connections were opened, which have each asked for ApiVersions and then hold still. At most 3 pairs.",
+			Metrics: []report.Metric{memory, {Key: rssEach, Title: "more than without, a connection", Unit: "kB"}},
+			Claims:  []report.Claim{shown(rss), shown(rssEach)},
+		}, rssConnections},
+	}
+}

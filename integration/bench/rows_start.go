@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/stratabroker/strata/integration/bench/lab"
+	"github.com/stratabroker/strata/integration/bench/load"
+	"github.com/stratabroker/strata/integration/bench/report"
+)
+
+// Keys of the metrics of the rows about starts and memory.
+const (
+	startEmpty  = "empty"
+	startMany   = "many"
+	startMost   = "most"
+	startKilled = "killed"
+
+	rss        = "rss"
+	rssWritten = "rss_written"
+	rssEach    = "rss_each"
+)
+
+const (
+	many        = 1000
+	most        = 10_000
+	topicSize   = 1000 // partitions of a topic of the rows with many
+	fewPairs    = 3    // of legs that take long
+	idleFor     = 10 * time.Second
+	connections = 10_000
+	firstTopic  = "first"
+)
+
+// defaultSetup is a broker as its makers ship it, but for what both are given.
+func defaultSetup(kind lab.Kind) lab.Setup { return lab.Setup{Kind: kind, Name: string(kind)} }
+
+// firstAck starts a broker and returns the seconds until it has acknowledged a record.
+func firstAck(ctx context.Context, b *lab.Broker, create bool) (float64, error) {
+	begun := time.Now()
+	if err := b.Launch(); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	err := load.FirstAck(ctx, b.Addr, firstTopic, create, b.Err)
+	return time.Since(begun).Seconds(), err
+}
+
+const startLimit = 5 * time.Minute
+
+// populate makes topics with so many partitions in all, and writes a record to each.
+func populate(ctx context.Context, r *run, b *lab.Broker, partitions int) error {
+	for first := 0; first < partitions; first += topicSize {
+		name := fmt.Sprintf("many-%d", first/topicSize)
+		if err := b.CreateTopic(ctx, name, topicSize); err != nil {
+			return err
+		}
+		if err := writeEach(ctx, r, b, name); err != nil {
+			return err
+		}
+	}
+	return b.CreateTopic(ctx, firstTopic, 1)
+}
+
+// writeEach writes a record to each partition of one of populate's topics.
+func writeEach(ctx context.Context, r *run, b *lab.Broker, topic string) error {
+	spec := spread
+	spec.Topic, spec.Conns, spec.PerRequest, spec.Window, spec.Limit = topic, 1, 100, 1, 0
+	spec.Bytes = int64(topicSize) * int64(spec.RecordBytes)
+	_, err := r.Run(ctx, b, spec)
+	return err
+}
+
+// stocked makes a broker with so many partitions, and stops it.
+func (r *run) stocked(ctx context.Context, kind lab.Kind, partitions int) (*lab.Broker, error) {
+	b, err := r.start(ctx, defaultSetup(kind))
+	if err != nil {
+		return nil, err
+	}
+	if err := populate(ctx, r, b, partitions); err != nil {
+		return nil, err
+	}
+	return b, b.Stop()
+}
+
+// eachKind gives both sides their broker and a leg.
+func eachKind(ctx context.Context, make func(context.Context, lab.Kind) (*lab.Broker, error), run func(context.Context, *lab.Broker) (map[string]float64, error)) ([]leg, error) {
+	var legs []leg
+	for side, kind := range map[string]lab.Kind{strata: lab.Strata, kafka: lab.Kafka} {
+		b, err := make(ctx, kind)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", side, err)
+		}
+		legs = append(legs, leg{side, func(ctx context.Context) (map[string]float64, error) { return run(ctx, b) }})
+	}
+	return legs, nil
+}
+
+// startsEmpty: a formatted folder, no topic.
+func (r *run) startsEmpty(ctx context.Context) error {
+	begin := func(side string, kind lab.Kind) leg {
+		return leg{side, func(ctx context.Context) (map[string]float64, error) {
+			b, err := r.Format(ctx, defaultSetup(kind))
+			if err != nil {
+				return nil, err
+			}
+			took, err := firstAck(ctx, b, true)
+			if err != nil {
+				return nil, err
+			}
+			return map[string]float64{startEmpty: took}, b.Close()
+		}}
+	}
+	legs := []leg{begin(strata, lab.Strata), begin(kafka, lab.Kafka)}
+	for _, l := range legs { // so that programs and jars are in the page cache
+		if _, err := r.turn(ctx, "warm-up", l); err != nil {
+			return err
+		}
+	}
+	return r.interleave(ctx, r.pairs, legs...)
+}
+
+// startsWith: partitions with a record each, after a clean stop.
+func (r *run) startsWith(ctx context.Context, metric string, partitions, pairs int) error {
+	legs, err := eachKind(ctx, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
+		return r.stocked(ctx, kind, partitions)
+	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
+		took, err := firstAck(ctx, b, false)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]float64{metric: took}, b.Stop()
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.interleave(ctx, pairs, legs...); err != nil {
+		return err
+	}
+	return r.close()
+}
+
+// startsKilled: kill -9 after a gigabyte more of data.
+func (r *run) startsKilled(ctx context.Context) error {
+	legs, err := eachKind(ctx, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
+		b, err := r.start(ctx, defaultSetup(kind))
+		if err != nil {
+			return nil, err
+		}
+		if err := b.CreateTopic(ctx, firstTopic, 1); err != nil {
+			return nil, err
+		}
+		return b, b.CreateTopic(ctx, topic, batched.Partitions)
+	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
+		if err := r.stock(ctx, b, legBytes); err != nil {
+			return nil, err
+		}
+		b.Kill()
+		took, err := firstAck(ctx, b, false)
+		return map[string]float64{startKilled: took}, err
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.interleave(ctx, min(r.pairs, fewPairs), legs...); err != nil {
+		return err
+	}
+	return r.close()
+}
+
+func startRows() []row {
+	return []row{{report.Row{
+		Name: "start", Title: "Start to the first acknowledged record",
+		Method: "From the start of the process to the answer to a Produce (acks=all), asked for every millisecond. Empty: a formatted folder without a topic; the topic is made in that time. " +
+			"1,000 and 10,000 partitions: each holds a record, the broker was stopped cleanly. After kill -9: while it held a gigabyte more of unsynced (Kafka) or just synced (strata) records in 6 partitions at each leg. " +
+			"Both brokers in their default mode. At most 3 pairs with 10,000 partitions and after kill -9.",
+		Metrics: []report.Metric{
+			{Key: startEmpty, Title: "empty", Unit: "s"},
+			{Key: startMany, Title: "1,000 partitions", Unit: "s"},
+			{Key: startMost, Title: "10,000 partitions", Unit: "s"},
+			{Key: startKilled, Title: "after kill -9", Unit: "s"},
+		},
+		Claims: []report.Claim{atMost(startEmpty, 0.1), atMost(startMany, 0.1), atMost(startMost, 0.1), atMost(startKilled, 0.1)},
+	}, func(ctx context.Context, r *run) error {
+		if err := r.startsEmpty(ctx); err != nil {
+			return err
+		}
+		if err := r.startsWith(ctx, startMany, many, r.pairs); err != nil {
+			return err
+		}
+		if err := r.startsWith(ctx, startMost, most, min(r.pairs, fewPairs)); err != nil {
+			return err
+		}
+		return r.startsKilled(ctx)
+	}}}
+}
