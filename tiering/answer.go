@@ -1,7 +1,9 @@
 package tiering
 
 import (
+	"bytes"
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/stratabroker/strata/protocol"
@@ -24,14 +26,71 @@ type Fetched struct {
 // called again, on copies too, by any goroutine; after an error of Read it need not be called.
 func (f Fetched) Release() {
 	if f.share != nil {
-		f.share.resize(0)
+		f.share.release()
 	}
 }
 
-// share is one answer's part of the budget.
+// share is one answer's part of the budget, and the buffer that it is in.
 type share struct {
 	of    *budget
 	bytes atomic.Int64
+	buf   []byte // to be used again once the share is released; nil where it is not
+}
+
+// release gives back all of the share, the first time it is called.
+func (s *share) release() {
+	n := s.bytes.Swap(0)
+	if n == 0 {
+		return
+	}
+	if s.buf != nil {
+		s.of.buffers.put(s.buf)
+	}
+	s.of.adjust(n)
+}
+
+// open gives the share's buffer, of n bytes, which becomes its size.
+func (s *share) open(n int64) []byte {
+	s.resize(n)
+	s.buf = s.of.buffers.get(n)
+	return s.buf
+}
+
+// shrink moves b, which is in the share's buffer, into one of its size.
+func (s *share) shrink(b []byte) []byte {
+	out := bytes.Clone(b)
+	s.of.buffers.put(s.buf)
+	s.buf = nil
+	s.resize(int64(cap(out)))
+	return out
+}
+
+// bufferUnit is what the sizes of buffers that are used again are multiples of,
+// as are shares: clients ask for whole powers of two, 1 MiB most often.
+const (
+	bufferUnit  = 64 << 10
+	mostBuffers = 64 // units of the largest
+)
+
+// buffers keeps answers' buffers, by their size in units. Reading a GB would make as
+// much garbage without, each byte of it cleared first. What is not used goes with the garbage.
+type buffers [mostBuffers + 1]sync.Pool
+
+func (p *buffers) get(n int64) []byte {
+	if n%bufferUnit == 0 && n/bufferUnit <= mostBuffers {
+		if b, ok := p[n/bufferUnit].Get().(*[]byte); ok {
+			return *b
+		}
+	}
+	return make([]byte, 0, n)
+}
+
+func (p *buffers) put(b []byte) {
+	n := cap(b)
+	if n%bufferUnit == 0 && n/bufferUnit <= mostBuffers {
+		b = b[:0]
+		p[n/bufferUnit].Put(&b)
+	}
 }
 
 // resize makes the share n bytes, without waiting.

@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stratabroker/strata/protocol"
 	"github.com/stratabroker/strata/tiering"
-	"github.com/stratabroker/strata/tiering/object"
 	"github.com/stratabroker/strata/tiering/object/objecttest"
 )
 
@@ -181,58 +178,6 @@ func TestStateIsKnownWhereAnEntryEnds(t *testing.T) {
 		}
 		if _, err := r.StateAt(t.Context(), protocol.PartitionKey{}, 30); !errors.Is(err, tiering.ErrUnknownPartition) {
 			t.Errorf("unknown partition: %v", err)
-		}
-	})
-}
-
-// aliveGets counts the answers of GETs that somebody still holds.
-type aliveGets struct {
-	object.Store
-	n atomic.Int64
-}
-
-func (s *aliveGets) Get(ctx context.Context, key string, offset, length int64) ([]byte, error) {
-	b, err := s.Store.Get(ctx, key, offset, length)
-	if err != nil || length < 1<<20 {
-		return b, err
-	}
-	b = bytes.Clone(b)
-	s.n.Add(1)
-	runtime.SetFinalizer(&b[0], func(*byte) { s.n.Add(-1) })
-	return b, err
-}
-
-// TestRunsAreLetGoOnceTheirChunksAreTaken stops a long read of one object near its
-// end: what its chunks were cut from is not needed any more.
-func TestRunsAreLetGoOnceTheirChunksAreTaken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1)
-		k := w.key(0)
-		w.seal(k, 160, 100_000, 1000) // 16 MB: 8 runs
-		w.tier()
-		gate := objecttest.NewHold()
-		w.faulty.Add(objecttest.Rule{Ops: []objecttest.Op{objecttest.OpGet}, Skip: 2 + 7, Times: 1, Hold: gate})
-		counted := &aliveGets{Store: w.store}
-		r := tiering.NewReader(tiering.ReaderConfig{Store: counted, Metadata: w.log, Rand: w.source()})
-		defer r.Close()
-		done := make(chan protocol.Offset)
-		go func() {
-			f, _ := r.Read(t.Context(), k, 0, 50<<20, true)
-			done <- f.Next
-		}()
-		if err := gate.Held(t.Context(), 1); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		for try := 0; counted.n.Load() > 1 && try < 200; try++ {
-			runtime.GC()
-		}
-		if n := counted.n.Load(); n > 1 {
-			t.Errorf("%d answers of the store are held", n)
-		}
-		gate.Release()
-		if next := <-done; next != 160 || r.Stats().Gets > 2+9 {
-			t.Errorf("up to %d with %d GETs", next, r.Stats().Gets)
 		}
 	})
 }

@@ -10,7 +10,8 @@ import (
 // wants, but no more than half of what is free: so one large taker leaves something to the next, and
 // shares shrink before anybody has to wait. Who must wait is served first come, first served.
 type budget struct {
-	most int64
+	most    int64
+	buffers buffers
 
 	mu    sync.Mutex
 	used  int64      // above most where somebody had to have more; guarded by mu
@@ -34,6 +35,9 @@ func (b *budget) grant(least, want int64) int64 {
 		return 0
 	}
 	share := min(want, max(least, free/2))
+	if share < want && share-share%bufferUnit >= least {
+		share -= share % bufferUnit // such a buffer is used again
+	}
 	b.used += share
 	return share
 }

@@ -1,141 +1,84 @@
 package tiering
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"slices"
-	"sync"
 
 	"github.com/stratabroker/strata/protocol/record"
+	"github.com/stratabroker/strata/tiering/cache"
 	"github.com/stratabroker/strata/tiering/format"
 )
 
-// chunkKey names one chunk of one segment object.
-type chunkKey struct {
-	object string
-	index  int
+// segment is one entry's object and its index. It does not change.
+type segment struct {
+	entry format.Entry
+	index *format.Index
 }
 
-// source reads the batches of one entry's object, chunk by chunk through the
-// cache. It belongs to one call; what it starts may outlive it.
+func (s *segment) key(i int) cache.BlockKey {
+	return cache.BlockKey{Object: s.entry.ObjectKey, Index: i}
+}
+
+// chunksOf is how many chunks so many bytes are, at least one.
+func (s *segment) chunksOf(n int64) int {
+	return int(max(n/int64(s.entry.ChunkSize), 1))
+}
+
+// source reads the batches of one segment, chunk by chunk. It belongs to one
+// call, which closes it; the runs that it begins may outlive it.
 type source struct {
-	reader *Reader
-	entry  format.Entry
-	index  *format.Index
+	*segment
+	runs *runs
 
-	mu   sync.Mutex
-	want int64  // bytes that will be asked for from the next position on: what one GET brings; guarded by mu
-	runs []*run // guarded by mu
+	window int  // chunks that may be loaded from the one that is asked for on, at least one
+	upTo   int  // first chunk that the call will not ask for, as far as it knows
+	stream bool // the call is part of a sequential read: runs go on to the end of their piece
+
+	pinned *cache.Block           // the chunk read last
+	at     int                    // its number
+	whole  bool                   // it was read to its end
+	head   [record.HeaderLen]byte // of the batch whose header was read last
 }
 
-// expect says how many bytes the caller will ask for from where it is.
-func (s *source) expect(n int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.want = n
-}
-
-// maxRun bounds one GET, in bytes. Longer ones gain little and hold others up.
-const maxRun = 2 << 20
-
-// run is a row of chunks that come with one GET. The chunk that was missed
-// first begins it and sends the GET; the others' loads take their part of the answer. So each chunk is
-// cached, charged and waited for on its own, while the store sees one request.
-//
-// LoadBytes is charged for the chunks, not for the answer they are cut from: that
-// is on its way in at most Parallel times at once, a run and a chunk long each (2.2 MiB, 22 MiB in all by
-// default), and lives on for as long as loads of its chunks queue for LoadBytes.
-type run struct {
-	src      *source
-	first, n int // chunks [first, first+n)
-	left     int // loads that have not had their part; guarded by src.mu
-	done     chan struct{}
-	body     []byte // set before done is closed, as is err
-	err      error
-}
-
-// chunk gives chunk i. When ctx ends, its load and that of its run go on.
-func (s *source) chunk(ctx context.Context, i int) ([]byte, error) {
-	_, n := s.index.ChunkRange(i)
-	return s.reader.chunks.Get(ctx, chunkKey{s.entry.ObjectKey, i}, n, func(ctx context.Context) ([]byte, error) {
-		return s.load(ctx, i)
-	})
-}
-
-// load runs in the cache's own context.
-func (s *source) load(ctx context.Context, i int) ([]byte, error) {
-	r, mine := s.runOf(i)
-	if mine {
-		defer s.taken(r)
-		r.body, r.err = r.get(ctx)
-		close(r.done)
-	}
-	select {
-	case <-r.done:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if r.n > 1 && errors.Is(r.err, errDamaged) {
-		// One bad chunk must not take its neighbours with it.
-		alone := &run{src: s, first: i, n: 1}
-		return alone.get(ctx)
-	}
-	if r.err != nil {
-		return nil, r.err
-	}
-	from, _ := s.index.ChunkRange(r.first)
-	off, n := s.index.ChunkRange(i)
-	return bytes.Clone(r.body[off-from:][:n]), nil // a part of the run would hold on to all of it
-}
-
-// runOf finds the run that brings chunk i, or begins one; mine says that the caller must get it.
-func (s *source) runOf(i int) (r *run, mine bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.runs {
-		if r.first <= i && i < r.first+r.n {
-			return r, false
-		}
-	}
+// expect says that the call will read n bytes from a batch at or after pos on. The
+// batch may begin later in its chunk, so this is about: a chunk more may be loaded.
+func (s *source) expect(pos, n int64) {
 	size := int64(s.entry.ChunkSize)
-	n := min((min(s.want, maxRun)+size-1)/size+1, int64(s.index.Chunks()-i))
-	r = &run{src: s, first: i, n: int(max(n, 1)), done: make(chan struct{})}
-	r.left = r.n
-	s.runs = append(s.runs, r)
-	for j := i + 1; j < r.first+r.n; j++ {
-		s.reader.background(func() {
-			defer s.taken(r)
-			_, _ = s.chunk(s.reader.life, j) // for the cache; who needs the chunk asks for it again
-		})
-	}
-	return r, true
+	n = min(n, s.index.DataBytes()-pos)
+	s.upTo = int(min((pos+n+size-1)/size+1, int64(s.index.Chunks())))
 }
 
-// taken forgets a run when nobody needs a part of it any more. A chunk that was evicted since begins another.
-func (s *source) taken(r *run) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r.left--; r.left == 0 {
-		s.runs = slices.DeleteFunc(s.runs, func(o *run) bool { return o == r })
+// runEnd is where a run that begins at chunk i ends: with the piece in a sequential read, else with what the call asks for.
+func (s *source) runEnd(i int) int {
+	piece := s.chunksOf(pieceBytes)
+	end := min((i/piece+1)*piece, s.index.Chunks())
+	if !s.stream {
+		end = min(end, max(s.upTo, i+1))
+	}
+	return end
+}
+
+// close lets go of the chunk read last. One in which a sequential read stopped half-way is where the next
+// goes on: it counts as not read yet.
+func (s *source) close() {
+	if s.pinned != nil {
+		s.runs.blocks.Unpin(s.pinned, s.whole || !s.stream)
+		s.pinned = nil
 	}
 }
 
-// get fetches the whole run and checks each of its chunks.
-func (r *run) get(ctx context.Context) ([]byte, error) {
-	x := r.src.index
-	from, _ := x.ChunkRange(r.first)
-	off, n := x.ChunkRange(r.first + r.n - 1)
-	return r.src.reader.fetch.get(ctx, r.src.entry.ObjectKey, from, off+n-from, func(b []byte) error {
-		for i := r.first; i < r.first+r.n; i++ {
-			off, n := x.ChunkRange(i)
-			if err := x.CheckChunk(i, b[off-from:][:n]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+// bytes gives what chunk i holds, until the next call.
+func (s *source) bytes(ctx context.Context, i int) ([]byte, error) {
+	if s.pinned != nil && s.at == i {
+		return s.pinned.Bytes, nil
+	}
+	s.close()
+	b, err := s.chunk(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	s.pinned, s.at, s.whole = b, i, false
+	return b.Bytes, nil
 }
 
 // append adds bytes [pos, pos+n) of the object's batches to dst.
@@ -145,12 +88,13 @@ func (s *source) append(ctx context.Context, dst []byte, pos, n int64) ([]byte, 
 	}
 	for n > 0 {
 		i := int(pos / int64(s.entry.ChunkSize))
-		c, err := s.chunk(ctx, i)
+		c, err := s.bytes(ctx, i)
 		if err != nil {
 			return dst, err
 		}
 		off, _ := s.index.ChunkRange(i)
 		part := c[pos-off:]
+		s.whole = s.whole || n >= int64(len(part))
 		part = part[:min(int64(len(part)), n)]
 		dst = append(dst, part...)
 		pos, n = pos+int64(len(part)), n-int64(len(part))
@@ -166,7 +110,7 @@ type header struct {
 
 // header reads the head of the batch at pos.
 func (s *source) header(ctx context.Context, pos int64) (header, error) {
-	b, err := s.append(ctx, make([]byte, 0, record.HeaderLen), pos, record.HeaderLen)
+	b, err := s.append(ctx, s.head[:0], pos, record.HeaderLen)
 	if err != nil {
 		return header{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -90,6 +91,77 @@ func (f *fetcher) once(ctx context.Context, key string, off, n int64, check func
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	return b, nil
+}
+
+// answer is one GET that is read bit by bit.
+type answer struct {
+	of     *fetcher
+	body   io.ReadCloser
+	late   *time.Timer // ends the GET once no byte came for a deadline
+	cancel context.CancelCauseFunc
+	ctx    context.Context //nolint:containedctx // of the request, which goes on after the call that sent it
+}
+
+// open sends a GET of n bytes from off. It does not try again. Errors: object.ErrNotFound,
+// errDamaged where the object is shorter, outages.
+func (f *fetcher) open(ctx context.Context, key string, off, n int64) (*answer, error) {
+	a := &answer{of: f}
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	a.late = time.AfterFunc(f.deadline, func() { a.cancel(context.DeadlineExceeded) })
+	f.gets.Add(1)
+	var err error
+	if a.body, err = object.OpenRange(a.ctx, f.store, key, off, n); err != nil {
+		f.errors.Add(1)
+		err = a.explain(err)
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// explain names an error of the store.
+func (a *answer) explain(err error) error {
+	if errors.Is(err, object.ErrRange) {
+		return fmt.Errorf("%w: %w", errDamaged, err) // shorter than its manifest entry says
+	}
+	if cause := context.Cause(a.ctx); errors.Is(cause, context.DeadlineExceeded) && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: nothing came for %v: %w", cause, a.of.deadline, err)
+	}
+	return err
+}
+
+// read fills b with the bytes that come next and checks them.
+func (a *answer) read(b []byte, check func([]byte) error) error {
+	a.late.Reset(a.of.deadline)
+	for n := 0; n < len(b); {
+		got, err := a.body.Read(b[n:])
+		n += got
+		a.of.bytes.Add(int64(got))
+		switch {
+		case errors.Is(err, io.EOF) && n < len(b):
+			a.of.torn.Add(1)
+			return fmt.Errorf("%w: answer ends %d bytes early", errDamaged, len(b)-n)
+		case err != nil && n < len(b):
+			a.of.errors.Add(1)
+			return a.explain(err)
+		}
+	}
+	if err := check(b); err != nil {
+		a.of.torn.Add(1)
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return nil
+}
+
+// rest stops the clock until the next read.
+func (a *answer) rest() { a.late.Stop() }
+
+func (a *answer) close() {
+	a.late.Stop()
+	if a.body != nil {
+		_ = a.body.Close() // it was only read
+	}
+	a.cancel(nil)
 }
 
 // page reads one page of a manifest or a whole root.

@@ -1,7 +1,6 @@
 package tiering
 
 import (
-	"bytes"
 	"context"
 	"slices"
 
@@ -17,6 +16,8 @@ type fill struct {
 	next   protocol.Offset // where to go on
 	full   bool            // no more fits
 	share  *share          // of AnswerBytes: holds limit at first, then cap(out)
+	window int64           // bytes that may be loaded from where the call reads on
+	stream bool            // the read continues another
 	coming int64           // bytes of the entry that holds from and of those after it, as far as limit may reach
 
 	out     []byte
@@ -28,7 +29,7 @@ func (f *fill) fromEntry(ctx context.Context, src *source) error {
 	pos := src.index.Floor(f.next)
 	for pos < src.index.DataBytes() {
 		// One GET may bring all that still fits, and the batch that shows that no more does.
-		src.expect(int64(max(f.limit-len(f.out), 0)) + record.HeaderLen)
+		src.expect(pos, int64(max(f.limit-len(f.out), 0))+record.HeaderLen)
 		h, err := src.header(ctx, pos)
 		if err != nil {
 			return err
@@ -63,17 +64,15 @@ func (f *fill) fromEntry(ctx context.Context, src *source) error {
 // grows holds its old and its new self for a while, which no share would cover.
 func (f *fill) open(pos, first int64) {
 	n := max(min(int64(f.limit), f.coming-pos), first)
-	f.share.resize(n)
-	f.out = make([]byte, 0, n)
+	f.out = f.share.open(n)
 }
 
 // settle leaves the share at what the answer really holds. One that was cut
 // short, by a deadline or an outage, moves into a buffer of its size.
 func (f *fill) settle() {
 	if len(f.out) < cap(f.out)/2 {
-		f.out = bytes.Clone(f.out)
+		f.out = f.share.shrink(f.out)
 	}
-	f.share.resize(int64(cap(f.out)))
 }
 
 // overlapping lists the aborted transactions that a reader of [from, next) must know, each once:

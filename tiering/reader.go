@@ -24,13 +24,13 @@ type ReaderConfig struct {
 	Store    object.Store
 	Metadata Metadata
 
-	CacheBytes      int64         // of chunks; default 64 MiB
+	CacheBytes      int64         // of chunks, those on their way in included; default 64 MiB
 	IndexCacheBytes int64         // of indexes and manifest pages; default 16 MiB
-	LoadBytes       int64         // on their way in at once, beside the caches; default 32 MiB
+	LoadBytes       int64         // of indexes and manifest pages on their way in at once; default 32 MiB
 	AnswerBytes     int64         // of answers being built, and held until Fetched.Release; default 64 MiB
-	Parallel        int           // GETs at once; default 10
-	ReadAheadBytes  int64         // loaded ahead of a sequential reader; default 4 MiB, negative for none
-	Deadline        time.Duration // of one GET; default 30 s
+	Parallel        int           // GETs at once whose bytes are being read; default 10
+	ReadAheadBytes  int64         // loaded ahead of one sequential reader at most; default 32 MiB, negative for none
+	Deadline        time.Duration // of one GET, of a long one without progress; default 30 s
 	DecodeBytes     int           // what one batch may take when its timestamps are read; default 64 MiB
 	Rand            func() uint64 // jitter, for many goroutines; default math/rand/v2
 	Logger          *slog.Logger  // default: discards
@@ -41,7 +41,8 @@ type ReaderConfig struct {
 type Reader struct {
 	cfg     ReaderConfig
 	fetch   *fetcher
-	chunks  *cache.Cache[chunkKey, []byte]
+	runs    *runs
+	blocks  *cache.Blocks // chunks
 	meta    *cache.Cache[metadata.PagePlace, metaValue]
 	streams *streams
 	answers *budget
@@ -58,7 +59,7 @@ type Reader struct {
 
 // metaValue is one thing in the cache of indexes and pages.
 type metaValue struct {
-	page  []byte
+	page  *format.Page
 	index *format.Index
 }
 
@@ -69,7 +70,7 @@ func NewReader(cfg ReaderConfig) *Reader {
 	cfg.LoadBytes = or(cfg.LoadBytes, 32<<20)
 	cfg.AnswerBytes = or(cfg.AnswerBytes, 64<<20)
 	cfg.Parallel = or(cfg.Parallel, 10)
-	cfg.ReadAheadBytes = or(cfg.ReadAheadBytes, 4<<20)
+	cfg.ReadAheadBytes = or(cfg.ReadAheadBytes, 32<<20)
 	cfg.Deadline = or(cfg.Deadline, defaultDeadline)
 	cfg.DecodeBytes = or(cfg.DecodeBytes, 64<<20)
 	cfg.Logger = orLogger(cfg.Logger)
@@ -77,16 +78,16 @@ func NewReader(cfg ReaderConfig) *Reader {
 	r.fetch.slots = semaphore.NewWeighted(int64(cfg.Parallel))
 	r.life, r.kill = context.WithCancel(context.Background())
 	r.streams = newStreams(cfg.CacheBytes, cfg.ReadAheadBytes)
-	// A load may wait for the GET of its run, so loads must be able to outnumber GETs by far; LoadBytes bounds them.
+	r.blocks = cache.NewBlocks(cfg.CacheBytes)
+	r.runs = &runs{Reader: r, of: map[string][]*run{}}
 	loadTime := getTries*(cfg.Deadline+getBackoffMax) + cfg.Deadline
-	r.chunks = newCache(cache.Config[chunkKey, []byte]{
-		MaxBytes: cfg.CacheBytes, MaxLoads: maxLoads, MaxLoadBytes: cfg.LoadBytes, LoadTimeout: loadTime,
-		Weigh: func(k chunkKey, b []byte) int { return len(b) },
-	})
 	r.meta = newCache(cache.Config[metadata.PagePlace, metaValue]{
 		MaxBytes: cfg.IndexCacheBytes, MaxLoads: maxLoads, MaxLoadBytes: cfg.LoadBytes, LoadTimeout: loadTime,
 		Weigh: func(p metadata.PagePlace, v metaValue) int {
-			n := len(p.Key) + len(v.page)
+			n := len(p.Key)
+			if v.page != nil {
+				n += pageEntryBytes * (len(v.page.Entries) + len(v.page.Children))
+			}
 			if v.index != nil {
 				n += int(v.index.Bytes())
 			}
@@ -112,18 +113,19 @@ func (r *Reader) Close() {
 	r.shut = true
 	r.mu.Unlock()
 	r.kill()
+	r.blocks.Close()
 	r.wg.Wait()
-	_ = r.chunks.Close() // never fails
-	_ = r.meta.Close()
+	_ = r.meta.Close() // never fails
 }
 
-// background runs f on its own; f must end with r.life.
-func (r *Reader) background(f func()) {
+// background runs f on its own, false where the reader is closed; f must end with r.life.
+func (r *Reader) background(f func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.shut {
 		r.wg.Go(f)
 	}
+	return !r.shut
 }
 
 // Read gives whole batches from `from` on, at most maxBytes of them, but with
@@ -153,7 +155,7 @@ func (r *Reader) Read(ctx context.Context, k protocol.PartitionKey, from protoco
 		return Fetched{}, err
 	}
 	r.stats.bytes.Add(int64(len(f.Batches)))
-	r.readAhead(k, from, f.Next)
+	r.readAhead(k, from, f.Next, len(f.Batches))
 	return f, nil
 }
 
@@ -203,33 +205,13 @@ func (r *Reader) withCurrent(k protocol.PartitionKey, from protocol.Offset, f fu
 		case errors.Is(err, object.ErrNotFound):
 		case errors.Is(err, errDamaged), errors.Is(err, format.ErrCorrupt):
 			return fmt.Errorf("%w: partition %s: %w", ErrCorrupt, k, err)
-		case errors.Is(err, cache.ErrClosed):
+		case errors.Is(err, cache.ErrClosed), errors.Is(err, ErrClosed):
 			return ErrClosed
 		default:
 			return err
 		}
 	}
 	return fmt.Errorf("manifest of %s was replaced %d times during a read: %w", k, currentTries, err)
-}
-
-// load reads manifest pages through the cache.
-func (v view) load(ctx context.Context) format.Load {
-	return func(p metadata.PagePlace) ([]byte, error) {
-		value, err := v.meta.Get(ctx, p, int64(p.Length), func(ctx context.Context) (metaValue, error) {
-			b, err := v.fetch.page(ctx, p)
-			return metaValue{page: b}, err
-		})
-		return value.page, err
-	}
-}
-
-// find gives the entry that covers an offset of the cold tier.
-func (v view) find(ctx context.Context, o protocol.Offset) (format.Entry, error) {
-	e, ok, err := v.manifest.Find(v.load(ctx), o)
-	if err == nil && !ok {
-		err = fmt.Errorf("%w: no entry covers offset %d below the tiered end %d", format.ErrCorrupt, o, v.row.Manifest.TieredEnd)
-	}
-	return e, err
 }
 
 // open reads an entry's index through the cache.
@@ -246,7 +228,7 @@ func (v view) open(ctx context.Context, e format.Entry) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("index of [%d, %d): %w", e.Base, e.End, err)
 	}
-	return &source{reader: v.Reader, entry: e, index: value.index}, nil
+	return &source{segment: &segment{entry: e, index: value.index}, runs: v.runs, window: 1}, nil
 }
 
 // read fills one answer.
@@ -259,12 +241,15 @@ func (v view) read(ctx context.Context, from protocol.Offset, maxBytes int, minO
 	if f.limit <= 0 && !minOne {
 		return Fetched{Next: from}, nil
 	}
+	var done func()
+	f.window, f.stream, done = v.streams.begin(v.row.Key, from)
+	defer done()
 	f.coming = v.coming(ctx, from, int64(f.limit))
 	for err == nil && f.next < v.row.Manifest.TieredEnd && !f.full {
 		err = v.readEntry(ctx, &f)
 	}
 	if len(f.out) == 0 {
-		share.resize(0)
+		share.release()
 		if err != nil {
 			return Fetched{}, err
 		}
@@ -279,18 +264,16 @@ func (v view) read(ctx context.Context, from protocol.Offset, maxBytes int, minO
 // that cannot be read it is as much as can be: the read itself will meet the error.
 func (v view) coming(ctx context.Context, from protocol.Offset, enough int64) int64 {
 	var first, after int64
-	for e, err := range v.manifest.Scan(v.load(ctx), from) {
-		switch {
-		case err != nil:
-			return math.MaxInt64
-		case first == 0:
+	err := v.visit(ctx, func(s format.Summary) bool { return s.End > from }, func(e format.Entry) bool {
+		if first == 0 {
 			first = e.DataBytes
-		default:
+		} else {
 			after += e.DataBytes
 		}
-		if after >= enough {
-			break
-		}
+		return after < enough
+	})
+	if err != nil {
+		return math.MaxInt64
 	}
 	return first + after
 }
@@ -304,6 +287,8 @@ func (v view) readEntry(ctx context.Context, f *fill) error {
 	if err != nil {
 		return err
 	}
+	defer src.close()
+	src.window, src.stream = src.chunksOf(f.window), f.stream
 	f.aborted = append(f.aborted, src.index.Aborted()...)
 	return f.fromEntry(ctx, src)
 }

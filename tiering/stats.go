@@ -55,7 +55,7 @@ type ReaderStats struct {
 	ReadAhead     int64 // reads ahead of a sequential reader
 	CacheHits     int64 // of chunks
 	CacheMisses   int64
-	CacheBytes    int64 // of chunks, held now
+	CacheBytes    int64 // of chunks, held now or on their way in
 	IndexHits     int64 // of indexes and manifest pages
 	IndexMisses   int64
 	IndexBytes    int64 // of indexes and manifest pages, held now
@@ -63,17 +63,17 @@ type ReaderStats struct {
 }
 
 type readerCounters struct {
-	requests, bytes, errors, ahead counter
+	requests, bytes, errors, ahead, hits, misses counter
 }
 
 // Stats are the counters now.
 func (r *Reader) Stats() ReaderStats {
-	chunks, meta := r.chunks.Stats(), r.meta.Stats()
+	chunks, meta := r.blocks.Stats(), r.meta.Stats()
 	return ReaderStats{
 		FetchRequests: r.stats.requests.Load(), FetchBytes: r.stats.bytes.Load(), FetchErrors: r.stats.errors.Load(),
 		Gets: r.fetch.gets.Load(), GetBytes: r.fetch.bytes.Load(), GetErrors: r.fetch.errors.Load(), Torn: r.fetch.torn.Load(),
 		ReadAhead: r.stats.ahead.Load(),
-		CacheHits: chunks.Hits, CacheMisses: chunks.Misses, CacheBytes: chunks.Bytes,
+		CacheHits: r.stats.hits.Load(), CacheMisses: r.stats.misses.Load(), CacheBytes: chunks.Bytes,
 		IndexHits: meta.Hits, IndexMisses: meta.Misses, IndexBytes: meta.Bytes,
 		AnswerBytes: r.answers.held(),
 	}

@@ -46,7 +46,7 @@ func (v view) offsetForTime(ctx context.Context, ts protocol.Timestamp, from pro
 	// Entries' max timestamps need not ascend, and an entry whose max is high enough may hold it
 	// below from: then the next one that is high enough is asked.
 	for from < v.row.Manifest.TieredEnd {
-		e, ok, err := v.manifest.FindTime(v.load(ctx), ts, from)
+		e, ok, err := v.first(ctx, func(s format.Summary) bool { return s.End > from && s.MaxTimestamp >= ts })
 		if err != nil || !ok {
 			return Found{}, false, err
 		}
@@ -65,6 +65,7 @@ func (v view) firstAt(ctx context.Context, e format.Entry, ts protocol.Timestamp
 	if err != nil {
 		return Found{}, false, err
 	}
+	defer src.close()
 	// No batch before either position can be the one.
 	pos := max(src.index.FloorTime(ts), src.index.Floor(max(from, e.Base)))
 	err = src.records(ctx, pos, max(from, e.Base), ts, func(f Found) bool {
@@ -79,7 +80,8 @@ func (v view) firstAt(ctx context.Context, e format.Entry, ts protocol.Timestamp
 // cannot be decoded within the budget counts as one record, its first, at its max timestamp.
 func (s *source) records(ctx context.Context, pos int64, from protocol.Offset, ts protocol.Timestamp, visit func(Found) bool) error {
 	for pos < s.index.DataBytes() {
-		s.expect(timeRun)
+		s.expect(pos, timeRun)
+		s.window = s.chunksOf(timeRun)
 		h, err := s.header(ctx, pos)
 		if err != nil {
 			return err
@@ -93,7 +95,7 @@ func (s *source) records(ctx context.Context, pos int64, from protocol.Offset, t
 				return err
 			}
 			epoch := b.LeaderEpoch()
-			for rec, err := range b.Records(s.reader.cfg.DecodeBytes) {
+			for rec, err := range b.Records(s.runs.cfg.DecodeBytes) {
 				if err != nil {
 					rec.Offset, rec.Timestamp = max(b.BaseOffset(), from), b.MaxTimestamp()
 				}
@@ -121,7 +123,12 @@ func (r *Reader) MaxTimestamp(ctx context.Context, k protocol.PartitionKey) (fou
 }
 
 func (v view) maxTimestamp(ctx context.Context) (Found, bool, error) {
-	e, ok, err := v.manifest.FindMaxTimestamp(v.load(ctx))
+	root, err := v.root(ctx)
+	if err != nil {
+		return Found{}, false, err
+	}
+	most := root.Summary.MaxTimestamp
+	e, ok, err := v.first(ctx, func(s format.Summary) bool { return s.MaxTimestamp == most })
 	if err != nil || !ok {
 		return Found{}, false, err
 	}
@@ -139,11 +146,12 @@ func (v view) maxTimestamp(ctx context.Context) (Found, bool, error) {
 // the order of what they can have at most, until none can beat what was found.
 func (v view) maxTimestampByEntry(ctx context.Context) (best Found, ok bool, err error) {
 	var entries []format.Entry
-	for e, err := range v.manifest.Scan(v.load(ctx), v.row.LogStart) {
-		if err != nil {
-			return Found{}, false, err
-		}
+	err = v.visit(ctx, func(s format.Summary) bool { return s.End > v.row.LogStart }, func(e format.Entry) bool {
 		entries = append(entries, e)
+		return true
+	})
+	if err != nil {
+		return Found{}, false, err
 	}
 	slices.SortStableFunc(entries, func(a, b format.Entry) int { return cmp.Compare(b.MaxTimestamp, a.MaxTimestamp) })
 	for _, e := range entries {
@@ -161,6 +169,7 @@ func (v view) maxTimestampByEntry(ctx context.Context) (best Found, ok bool, err
 			}
 			return true
 		})
+		src.close()
 		if err != nil {
 			return Found{}, false, err
 		}

@@ -24,7 +24,7 @@ import (
 
 // world is a cluster of one broker with everything in memory.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	bucket *mem.Store
 	faulty *objecttest.Faulty
 	store  *tracer
@@ -37,21 +37,21 @@ type world struct {
 const testGrace, testInterval = time.Minute, time.Minute
 
 // newWorld makes a bound cluster with one topic of so many partitions, all led by broker 1.
-func newWorld(t *testing.T, partitions int) *world {
-	t.Helper()
-	w := unboundWorld(t, partitions)
-	if _, err := tiering.Bind(t.Context(), tiering.BindConfig{Store: w.store, Metadata: w.log, URL: "mem://", NewDataFolder: true}); err != nil {
-		t.Fatal(err)
+func newWorld(tb testing.TB, partitions int) *world {
+	tb.Helper()
+	w := unboundWorld(tb, partitions)
+	if _, err := tiering.Bind(tb.Context(), tiering.BindConfig{Store: w.store, Metadata: w.log, URL: "mem://", NewDataFolder: true}); err != nil {
+		tb.Fatal(err)
 	}
 	w.store.lines = nil
 	return w
 }
 
-func unboundWorld(t *testing.T, partitions int) *world {
-	t.Helper()
-	w := &world{t: t, bucket: mem.New(), log: &fakeLog{img: metadata.EmptyImage()}, hot: &fakeHot{logs: map[protocol.PartitionKey]*hotLog{}}}
+func unboundWorld(tb testing.TB, partitions int) *world {
+	tb.Helper()
+	w := &world{t: tb, bucket: mem.New(), log: &fakeLog{img: metadata.EmptyImage()}, hot: &fakeHot{logs: map[protocol.PartitionKey]*hotLog{}}}
 	w.faulty = objecttest.NewFaulty(w.bucket)
-	t.Cleanup(func() { _ = w.faulty.Close() })
+	tb.Cleanup(func() { _ = w.faulty.Close() })
 	w.store = &tracer{Store: w.faulty}
 	w.log.traced = w.store.trace
 	w.propose(&metadata.Command{Kind: &metadatapb.Command_InitCluster{InitCluster: &metadatapb.InitCluster{ClusterId: "test-cluster", StrataVersion: 1}}})

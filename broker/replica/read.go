@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -187,8 +188,8 @@ func (l *Leader) ReadCommitted(ctx context.Context, cold Cold, from protocol.Off
 	s, err := l.readHot(from, l.HighWatermark(), maxBytes, true)
 	if errors.Is(err, errTiered) {
 		got, err := cold.Read(ctx, l.key, from, maxBytes, true)
-		got.release() // the caller has one such answer at a time, beside the budget
-		return got.Bytes, max(from, got.Next), err
+		defer got.release()
+		return bytes.Clone(got.Bytes), max(from, got.Next), err // the caller has one such copy at a time, beside the budget
 	}
 	if err != nil || s.Len() == 0 {
 		return nil, from, err

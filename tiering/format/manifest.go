@@ -239,6 +239,15 @@ type Child struct {
 	Count   int // entries or children of that page
 }
 
+// Check tells whether a decoded page is what its parent, a page of that level, says of it. Error: ErrCorrupt.
+func (c Child) Check(page *Page, parentLevel int) error {
+	if got := len(page.Entries) + len(page.Children); page.Level != parentLevel-1 || got != c.Count || page.Summary != c.Summary {
+		return corrupt(PagePart, "[%d, +%d) of %s has level %d, %d items, %+v; its parent, of level %d, says %d, %+v",
+			c.Place.Offset, c.Place.Length, c.Place.Key, page.Level, got, page.Summary, parentLevel, c.Count, c.Summary)
+	}
+	return nil
+}
+
 // DecodePage checks the bytes of the page at p (length, CRC, version, order, tiling) and
 // decodes them. Errors: ErrNewerFormat, ErrCorrupt.
 func DecodePage(b []byte, p metadata.PagePlace) (*Page, error) {

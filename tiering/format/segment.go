@@ -55,6 +55,13 @@ type Entry struct {
 	Attempt      metadata.Attempt
 }
 
+// Summary is what the entry adds to that of its page.
+func (e *Entry) Summary() Summary {
+	return Summary{
+		Base: e.Base, End: e.End, MaxTimestamp: e.MaxTimestamp, Bytes: e.DataBytes, ObjectBytes: e.ObjectSize, Segments: 1, Records: e.Records,
+	}
+}
+
 // Segment is a segment object about to be uploaded.
 type Segment struct {
 	index *Index

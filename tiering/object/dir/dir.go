@@ -38,8 +38,9 @@ type Store struct {
 }
 
 var (
-	_ object.Store  = (*Store)(nil)
-	_ object.Prober = (*Store)(nil)
+	_ object.Store    = (*Store)(nil)
+	_ object.Streamer = (*Store)(nil)
+	_ object.Prober   = (*Store)(nil)
 )
 
 // New makes a store of the folder root, an absolute path. The folder is made by
@@ -139,6 +140,48 @@ func (s *Store) Get(ctx context.Context, key string, offset, length int64) ([]by
 	}
 	return b, nil
 }
+
+// OpenRange implements object.Streamer.
+func (s *Store) OpenRange(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	f, size, err := s.open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := object.CheckRange(key, offset, length, size); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return &section{f: f, ctx: ctx, at: offset, end: offset + length}, nil
+}
+
+// section is a range of an open file. Objects are never changed in place, and a file that was unlinked stays readable.
+type section struct {
+	f       *os.File
+	ctx     context.Context //nolint:containedctx // the stream's own, as an HTTP body has one
+	at, end int64
+}
+
+// Read implements io.Reader.
+func (s *section) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, fmt.Errorf("read %s: %w", s.f.Name(), err)
+	}
+	if s.at == s.end {
+		return 0, io.EOF
+	}
+	n, err := s.f.ReadAt(p[:min(int64(len(p)), s.end-s.at)], s.at)
+	s.at += int64(n)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF // of the file, not of the section
+	}
+	if err != nil {
+		return n, fmt.Errorf("read %s: %w", s.f.Name(), err)
+	}
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (s *section) Close() error { return s.f.Close() }
 
 // GetAll implements object.Store.
 func (s *Store) GetAll(ctx context.Context, key string, limit int64) ([]byte, string, error) {

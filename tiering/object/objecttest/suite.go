@@ -33,6 +33,8 @@ func Run(t *testing.T, open func(t *testing.T) object.Store) {
 		{"an object of 10 MiB survives", large},
 		{"ranges outside are ErrRange", ranges},
 		{"what is not there is ErrNotFound", notFound},
+		{"ranges are read as streams", streams},
+		{"a stream ends with its context", streamEnds},
 		{"get all keeps its limit", getAllLimit},
 		{"put if absent loses against an object", putIfAbsent},
 		{"put if match needs the current version", putIfMatch},

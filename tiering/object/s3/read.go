@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -15,6 +16,20 @@ import (
 
 // Get implements object.Store.
 func (s *Store) Get(ctx context.Context, key string, offset, length int64) ([]byte, error) {
+	if length == 0 {
+		return s.getNothing(ctx, key, offset)
+	}
+	body, err := s.OpenRange(ctx, key, offset, length)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }()
+	return readExactly(body, key, length)
+}
+
+// OpenRange implements object.Streamer. The bytes come straight from the socket: a
+// Read that asks for more than the 4 KiB which the HTTP client buffers is not copied.
+func (s *Store) OpenRange(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	if err := object.CheckKey(key); err != nil {
 		return nil, err
 	}
@@ -22,7 +37,8 @@ func (s *Store) Get(ctx context.Context, key string, offset, length int64) ([]by
 		return nil, err
 	}
 	if length == 0 {
-		return s.getNothing(ctx, key, offset)
+		_, err := s.getNothing(ctx, key, offset)
+		return http.NoBody, err
 	}
 	out, err := s.client.GetObject(ctx, &awss3.GetObjectInput{
 		Bucket: &s.bucket,
@@ -32,25 +48,39 @@ func (s *Store) Get(ctx context.Context, key string, offset, length int64) ([]by
 	if err != nil {
 		return nil, s.failed("get", key, err)
 	}
-	defer func() { _ = out.Body.Close() }()
+	if err := checkAnswer(out, key, offset, length); err != nil {
+		_ = out.Body.Close()
+		return nil, err
+	}
+	return out.Body, nil
+}
+
+// checkAnswer tells whether the answer to a ranged GET is the range that was asked for.
+func checkAnswer(out *awss3.GetObjectOutput, key string, offset, length int64) error {
 	from, to, size, err := parseContentRange(aws.ToString(out.ContentRange))
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", key, err)
+		return fmt.Errorf("get %s: %w", key, err)
 	}
 	if err := object.CheckRange(key, offset, length, size); err != nil {
-		return nil, err // the answer is what there was of the range
+		return err // the answer is what there was of the range
 	}
 	if from != offset || to != offset+length-1 {
-		return nil, fmt.Errorf("get %s: asked for bytes %d-%d, got %q", key, offset, offset+length-1, *out.ContentRange)
+		return fmt.Errorf("get %s: asked for bytes %d-%d, got %q", key, offset, offset+length-1, *out.ContentRange)
 	}
 	if n := aws.ToInt64(out.ContentLength); n != length {
-		return nil, fmt.Errorf("get %s: asked for %d bytes, the answer has %d", key, length, n)
+		return fmt.Errorf("get %s: asked for %d bytes, the answer has %d", key, length, n)
 	}
-	return readExactly(out.Body, key, length)
+	return nil
 }
 
 // getNothing answers for an empty range, which HTTP cannot express.
 func (s *Store) getNothing(ctx context.Context, key string, offset int64) ([]byte, error) {
+	if err := object.CheckKey(key); err != nil {
+		return nil, err
+	}
+	if err := object.CheckRange(key, offset, 0, math.MaxInt64); err != nil {
+		return nil, err
+	}
 	out, err := s.client.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: &s.bucket, Key: s.full(key)})
 	if err != nil {
 		return nil, s.failed("get", key, err)

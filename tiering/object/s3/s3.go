@@ -44,8 +44,9 @@ type Store struct {
 }
 
 var (
-	_ object.Store  = (*Store)(nil)
-	_ object.Prober = (*Store)(nil)
+	_ object.Store    = (*Store)(nil)
+	_ object.Streamer = (*Store)(nil)
+	_ object.Prober   = (*Store)(nil)
 )
 
 // New makes a store of u, whose scheme is s3. It sends nothing to the bucket;
