@@ -29,7 +29,7 @@ var (
 	mBytesOut       = metric{"kafka_server_brokertopicmetrics_bytesout_total", "Bytes of record batches sent to clients.", counter, []string{"topic"}}
 	mMessagesIn     = metric{"kafka_server_brokertopicmetrics_messagesin_total", "Records that clients wrote.", counter, []string{"topic"}}
 	mProduce        = metric{"kafka_server_brokertopicmetrics_totalproducerequests_total", "Partitions named in Produce requests.", counter, []string{"topic"}}
-	mFetch          = metric{"kafka_server_brokertopicmetrics_totalfetchrequests_total", "Partitions named in Fetch requests.", counter, []string{"topic"}}
+	mFetch          = metric{"kafka_server_brokertopicmetrics_totalfetchrequests_total", "Partitions that Fetch answers tell of; those of a session only when there is news.", counter, []string{"topic"}}
 	mFailedProduce  = metric{"kafka_server_brokertopicmetrics_failedproducerequests_total", "Appends that were refused.", counter, []string{"topic"}}
 	mFailedFetch    = metric{"kafka_server_brokertopicmetrics_failedfetchrequests_total", "Reads that were refused.", counter, []string{"topic"}}
 	mLogSize        = metric{"kafka_log_log_size", "Bytes of a partition on local disk.", gauge, []string{"topic", "partition"}}
@@ -49,6 +49,9 @@ var (
 	mConnections = metric{"kafka_server_socket_server_metrics_connection_count", "Connections of clients.", gauge, nil}
 	mSocketIn    = metric{"strata_socket_bytes_in_total", "Bytes read from clients.", counter, nil}
 	mSocketOut   = metric{"strata_socket_bytes_out_total", "Bytes written to clients.", counter, nil}
+	mSessions    = metric{"kafka_server_fetchsessioncache_numincrementalfetchsessions", "Fetch sessions.", gauge, nil}
+	mSessionPart = metric{"kafka_server_fetchsessioncache_numincrementalfetchpartitionscached", "Partitions of all fetch sessions.", gauge, nil}
+	mSessionGone = metric{"kafka_server_fetchsessioncache_incrementalfetchsessionevictions_total", "Fetch sessions that made room for others.", counter, nil}
 	mMemory      = metric{"strata_request_memory_bytes", "Memory charged to requests and answers.", gauge, nil}
 	mMalformed   = metric{"strata_connections_malformed_total", "Connections closed for what they sent.", counter, nil}
 
@@ -170,6 +173,10 @@ func (c collector) requests(e emitter) {
 	e.emit(mSocketOut, float64(s.BytesOut))
 	e.emit(mMemory, float64(s.MemoryInUse))
 	e.emit(mMalformed, float64(s.Malformed))
+	f := c.b.handler.FetchSessions()
+	e.emit(mSessions, float64(f.Sessions))
+	e.emit(mSessionPart, float64(f.Partitions))
+	e.emit(mSessionGone, float64(f.Evictions))
 }
 
 func (c collector) cluster(e emitter) {

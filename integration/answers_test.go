@@ -53,6 +53,10 @@ var differences = map[string]struct{ answer, reason string }{
 	"fetch offset -5":                                         {outOfRange, "the high watermark is known"},
 	"fetch beyond the high watermark":                         {outOfRange, "the high watermark is known"},
 	"fetch with a last epoch that is not known yet":           {"NONE high watermark 10, 350 bytes", "consumers ask OffsetForLeaderEpoch; replicas come later"},
+	"session with a partition added":                          {firstCome, "who was sent records stands behind others only while it has more"},
+	"session whose answers have room for one partition":       {inTurn, "the answer to the full fetch counts as a turn too"},
+	"session with the zero topic id":                          {noTopicTwice, "clearer"},
+	"session with an offset out of range":                     {outOfRangeOnce, "the high watermark is known"},
 	"metadata of a null name and the zero id":                 {"1 topics: INVALID_TOPIC_EXCEPTION of 0 partitions", "clearer"},
 	"metadata of an id in version 10":                         {"1 topics: UNKNOWN_TOPIC_ID of 0 partitions", "ids are served there too"},
 	`create with retention.bytes="-7"`:                        {"INVALID_CONFIG", "stricter: it has no meaning"},
@@ -67,14 +71,24 @@ var differences = map[string]struct{ answer, reason string }{
 
 const (
 	outOfRange = "OFFSET_OUT_OF_RANGE high watermark 10, 0 bytes"
-	sixAndTwo  = "NONE offset 0, NONE offset 1, NONE offset 2, NONE offset 3, NONE offset 4, NONE offset 5, DUPLICATE_SEQUENCE_NUMBER offset -1, NONE offset 1"
+	firstCome  = "another session: " + one0 + " | same session: " + one0 + ", 1 NONE high watermark 0, 0 bytes | same session: " + one0 + ", " + one1
+	inTurn     = "another session: " + one0 + ", 1 NONE high watermark 1, 0 bytes | same session: " + one1 + " | same session: " + one0 + " | same session: " + one1
+	one0       = "0 NONE high watermark 1, 70 bytes"
+	one1       = "1 NONE high watermark 1, 70 bytes"
+
+	noTopicTwice = "another session: " + noTopic + " | same session: " + noTopic
+	noTopic      = "0 UNKNOWN_TOPIC_OR_PARTITION high watermark -1, 0 bytes, 1 UNKNOWN_TOPIC_OR_PARTITION high watermark -1, 0 bytes"
+
+	outOfRangeOnce = "another session: 0 OFFSET_OUT_OF_RANGE high watermark 1, 0 bytes | same session: 0 NONE high watermark 2, 0 bytes | same session"
+
+	sixAndTwo = "NONE offset 0, NONE offset 1, NONE offset 2, NONE offset 3, NONE offset 4, NONE offset 5, DUPLICATE_SEQUENCE_NUMBER offset -1, NONE offset 1"
 )
 
 // TestAnswersAreKafkas compares error codes, offsets and timestamps.
 func TestAnswersAreKafkas(t *testing.T) {
 	var oddities []oddity
 	for _, some := range [][]oddity{
-		oddProduces(), oddIdempotence(), oddFetches(), oddLookups(), oddMetadata(),
+		oddProduces(), oddIdempotence(), oddFetches(), oddSessions(), oddLookups(), oddMetadata(),
 		oddTopics(), oddDeletions(), oddPartitions(), oddConfigs(), oddGroups(), oddOffsets(),
 	} {
 		oddities = append(oddities, some...)

@@ -128,7 +128,6 @@ log.roll.jitter.ms
 log.segment.delete.delay.ms
 max.connection.creation.rate
 max.connections.per.ip.overrides
-max.incremental.fetch.session.cache.slots
 max.request.partition.size.limit
 metadata.log.dir
 metadata.log.max.record.bytes.between.snapshots

@@ -35,7 +35,8 @@ type Config struct {
 
 // Handler starts requests; see server.Handler. It is safe for concurrent use.
 type Handler struct {
-	cfg Config
+	cfg      Config
+	sessions *sessionCache
 	// background holds the requests that wait for the quorum or the bucket.
 	background sync.WaitGroup
 	ctx        context.Context //nolint:containedctx // the life of the handler: ends its background requests
@@ -45,7 +46,11 @@ type Handler struct {
 // New makes a Handler.
 func New(cfg Config) *Handler {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Handler{cfg: cfg, ctx: ctx, stop: stop}
+	static := cfg.Admin.Static()
+	return &Handler{
+		cfg: cfg, ctx: ctx, stop: stop,
+		sessions: newSessionCache(int(static.Int("max.incremental.fetch.session.cache.slots")), static.Int("strata.fetch.session.memory.bytes"), cfg.Now),
+	}
 }
 
 // Close ends what runs in the background and waits for it.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/stratabroker/strata/broker/replica"
 	"github.com/stratabroker/strata/broker/server"
-	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
 )
 
@@ -16,8 +15,7 @@ import (
 // went away leaves behind. One that would wait longer asks again.
 const maxFetchWait = 30 * time.Second
 
-// Fetch, versions 4 to 18 (topic ids from 13 on). Every fetch is a full one:
-// session id 0 tells the client that no session was made (KIP-227). Records go
+// Fetch, versions 4 to 18 (sessions from 7 on, topic ids from 13 on). Records go
 // from the log to the connection without passing here.
 func (h *Handler) fetch(r *server.Request) {
 	req := kmsg.NewPtrFetchRequest()
@@ -26,127 +24,188 @@ func (h *Handler) fetch(r *server.Request) {
 		r.Reply(server.Response{NoReply: true, Close: err})
 		return
 	}
-	if code := checkSession(req); code != 0 {
-		h.sendFetch(r, &protocol.FetchResponse{ErrorCode: code}, nil)
+	q := replica.FetchRequest{FetchOptions: h.fetchOptions(req), Put: fetchPartitions(req)}
+	if req.Version < 7 || req.SessionEpoch == newSession || req.SessionEpoch == noSession {
+		h.fetchAll(r, req, q)
 		return
 	}
-	static, img := h.cfg.Admin.Static(), h.cfg.Admin.Image()
-	parts, limit := h.fetchPartitions(img, req), static.Int("fetch.max.bytes")
-	options := replica.FetchOptions{
-		MinBytes: int(min(int64(req.MinBytes), limit)), MaxBytes: int(min(int64(max(req.MaxBytes, 0)), limit)),
+	q.Forget = forgotten(req)
+	s := h.sessions.find(req.SessionID)
+	if s == nil {
+		h.refuseFetch(r, kerr.FetchSessionIDNotFound)
+		return
+	}
+	q.Reply = func(results []replica.FetchResult) {
+		id := s.id
+		closeSessions(h.sessions.answered(s))
+		if s.set.Len() == 0 {
+			id = 0 // as Kafka ends a session
+		}
+		h.sendFetch(r, id, results)
+	}
+	if err := s.begin(req.SessionEpoch, usesIDs(req), q); err != nil {
+		h.refuseFetch(r, err)
+		return
+	}
+	s.set.Advance()
+}
+
+// fetchAll reads all that the request names, and nothing else; it ends the
+// session that it names, and may begin another.
+func (h *Handler) fetchAll(r *server.Request, req *kmsg.FetchRequest, q replica.FetchRequest) {
+	if req.Version >= 7 && req.SessionID != 0 {
+		if s := h.sessions.remove(req.SessionID); s != nil {
+			s.set.Close()
+		}
+	}
+	wanted, ids, replicaID := req.Version >= 7 && req.SessionEpoch == newSession, usesIDs(req), max(req.ReplicaID, req.ReplicaState.ID)
+	set := h.cfg.Replicas.NewFetchSet(h.cfg.Cold, func(key replica.FetchKey) (*replica.Leader, error) { return h.fetchable(key, replicaID) })
+	q.Full = true
+	q.Reply = func(results []replica.FetchResult) {
+		id := int32(0)
+		if wanted {
+			s, out := h.sessions.add(set, ids, replicaID >= 0)
+			closeSessions(out)
+			if s != nil {
+				id = s.id
+				set.Keep()
+			}
+		}
+		if id == 0 {
+			set.Close()
+		}
+		h.sendFetch(r, id, results)
+	}
+	set.Fetch(q)
+}
+
+func closeSessions(all []*fetchSession) {
+	for _, s := range all {
+		s.set.Close()
+	}
+}
+
+// refuseFetch answers a fetch that fits no session.
+func (h *Handler) refuseFetch(r *server.Request, err *kerr.Error) {
+	resp := protocol.FetchResponse{ErrorCode: err.Code}
+	r.Reply(server.Response{Parts: []server.Part{server.Bytes(resp.Encode(r.Header.Version)[0].Bytes)}})
+}
+
+func usesIDs(req *kmsg.FetchRequest) bool { return req.Version >= 13 }
+
+func (h *Handler) fetchOptions(req *kmsg.FetchRequest) replica.FetchOptions {
+	static := h.cfg.Admin.Static()
+	maxBytes := int(min(int64(max(req.MaxBytes, 0)), static.Int("fetch.max.bytes")))
+	return replica.FetchOptions{
+		MinBytes: min(int(req.MinBytes), maxBytes), MaxBytes: maxBytes,
 		MaxWait:   min(time.Duration(max(req.MaxWaitMillis, 0))*time.Millisecond, maxFetchWait),
-		ColdWait:  time.Duration(static.BrokerInt(img, "remote.fetch.max.wait.ms")) * time.Millisecond,
+		ColdWait:  time.Duration(static.BrokerInt(h.cfg.Admin.Image(), "remote.fetch.max.wait.ms")) * time.Millisecond,
 		Committed: req.IsolationLevel == 1,
 	}
-	if len(parts) == 0 {
-		options.MaxWait = 0
-	}
-	replica.Fetch(h.cfg.Cold, parts, options, func(results []replica.FetchResult) {
-		h.answerFetch(r, req, parts, results)
-	})
 }
 
-// checkSession refuses to go on with a session, since none is ever made.
-func checkSession(req *kmsg.FetchRequest) int16 {
-	if req.Version < 7 || req.SessionEpoch == -1 || req.SessionEpoch == 0 && req.SessionID == 0 {
-		return 0
+func fetchPartitions(req *kmsg.FetchRequest) []replica.FetchPartition {
+	n := 0
+	for i := range req.Topics {
+		n += len(req.Topics[i].Partitions)
 	}
-	return kerr.FetchSessionIDNotFound.Code
-}
-
-func (h *Handler) fetchPartitions(img *metadata.Image, req *kmsg.FetchRequest) []replica.FetchPartition {
-	var out []replica.FetchPartition
+	if n == 0 {
+		return nil
+	}
+	out := make([]replica.FetchPartition, 0, n)
 	for i := range req.Topics {
 		t := &req.Topics[i]
-		topic, topicErr := findTopic(img, t.Topic, t.TopicID)
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
 			part := replica.FetchPartition{
-				From: protocol.Offset(p.FetchOffset), MaxBytes: int(max(p.PartitionMaxBytes, 0)), LastFetchedEpoch: protocol.NoEpoch,
+				Key:  replica.FetchKey{Name: t.Topic, Topic: t.TopicID, Partition: p.Partition},
+				From: protocol.Offset(p.FetchOffset), MaxBytes: int(max(p.PartitionMaxBytes, 0)),
+				CurrentEpoch: protocol.NoEpoch, LastFetchedEpoch: protocol.NoEpoch,
+			}
+			if req.Version >= 9 {
+				part.CurrentEpoch = protocol.Epoch(p.CurrentLeaderEpoch)
 			}
 			if req.Version >= 12 {
 				part.LastFetchedEpoch = protocol.Epoch(p.LastFetchedEpoch)
 			}
-			part.Leader, part.Err = h.fetchable(req, topic, topicErr, p)
 			out = append(out, part)
 		}
 	}
 	return out
 }
 
-func (h *Handler) fetchable(req *kmsg.FetchRequest, t metadata.Topic, topicErr error, p *kmsg.FetchRequestTopicPartition) (*replica.Leader, error) {
-	if topicErr != nil {
-		return nil, topicErr
-	}
-	if req.ReplicaID >= 0 || req.ReplicaState.ID >= 0 {
-		// A broker that is not a replica of the partition has nothing to fetch as one.
-		return nil, protocol.Errorf(kerr.NotLeaderForPartition, "broker %d is no replica of this partition", max(req.ReplicaID, req.ReplicaState.ID))
-	}
-	if p.Partition < 0 || p.Partition >= t.Partitions {
-		return nil, unknownPartition(t.Name, p.Partition)
-	}
-	l, err := h.cfg.Replicas.Get(protocol.PartitionKey{Topic: t.ID, Partition: p.Partition})
-	if err != nil {
-		return nil, err
-	}
-	if req.Version >= 9 {
-		if err := l.CheckEpoch(protocol.Epoch(p.CurrentLeaderEpoch)); err != nil {
-			return nil, err
+func forgotten(req *kmsg.FetchRequest) (out []replica.FetchKey) {
+	for i := range req.ForgottenTopics {
+		t := &req.ForgottenTopics[i]
+		for _, p := range t.Partitions {
+			out = append(out, replica.FetchKey{Name: t.Topic, Topic: t.TopicID, Partition: p})
 		}
 	}
-	l.Stats().FetchRequests.Add(1)
-	return l, nil
+	return out
 }
 
-func (h *Handler) answerFetch(r *server.Request, req *kmsg.FetchRequest, parts []replica.FetchPartition, results []replica.FetchResult) {
-	resp := &protocol.FetchResponse{Topics: make([]protocol.FetchTopic, len(req.Topics))}
-	next := 0
-	for i := range req.Topics {
-		t := &req.Topics[i]
-		out := &resp.Topics[i]
-		out.Name, out.ID = t.Topic, t.TopicID
-		out.Partitions = make([]protocol.FetchPartition, len(t.Partitions))
-		for j := range t.Partitions {
-			fillFetch(&out.Partitions[j], t.Partitions[j].Partition, &parts[next], &results[next])
+// fetchable finds the partition that a client, or the replica of a broker, may read.
+func (h *Handler) fetchable(key replica.FetchKey, replicaID int32) (*replica.Leader, error) {
+	t, err := findTopic(h.cfg.Admin.Image(), key.Name, key.Topic)
+	switch {
+	case err != nil:
+		return nil, err
+	case replicaID >= 0:
+		// A broker that is not a replica of the partition has nothing to fetch as one.
+		return nil, protocol.Errorf(kerr.NotLeaderForPartition, "broker %d is no replica of this partition", replicaID)
+	case key.Partition < 0 || key.Partition >= t.Partitions:
+		return nil, unknownPartition(t.Name, key.Partition)
+	}
+	return h.cfg.Replicas.Get(protocol.PartitionKey{Topic: t.ID, Partition: key.Partition})
+}
+
+// sendFetch joins the encoded answer and the records to the parts of one
+// response. Partitions of one topic that follow each other are told together.
+func (h *Handler) sendFetch(r *server.Request, session int32, results []replica.FetchResult) {
+	partitions := make([]protocol.FetchPartition, len(results))
+	resp := &protocol.FetchResponse{SessionID: session}
+	for i := range results {
+		res := &results[i]
+		fillFetch(&partitions[i], res)
+		if i > 0 && res.Key.Topic == results[i-1].Key.Topic && res.Key.Name == results[i-1].Key.Name {
+			last := &resp.Topics[len(resp.Topics)-1]
+			last.Partitions = last.Partitions[:len(last.Partitions)+1]
+			continue
+		}
+		resp.Topics = append(resp.Topics, protocol.FetchTopic{Name: res.Key.Name, ID: res.Key.Topic, Partitions: partitions[i : i+1]})
+	}
+	encoded := resp.Encode(r.Header.Version)
+	parts := make([]server.Part, 0, 2*len(encoded))
+	next := 0 // of the results
+	for _, p := range encoded {
+		parts = append(parts, server.Bytes(p.Bytes))
+		if p.Partition < 0 {
+			continue
+		}
+		for results[next].Records == nil {
 			next++
 		}
+		parts = append(parts, results[next].Records)
+		next++
 	}
-	h.sendFetch(r, resp, results)
+	r.Reply(server.Response{Parts: parts})
 }
 
-func fillFetch(out *protocol.FetchPartition, index int32, part *replica.FetchPartition, res *replica.FetchResult) {
+func fillFetch(out *protocol.FetchPartition, res *replica.FetchResult) {
 	*out = protocol.FetchPartition{
-		Index: index, ErrorCode: protocol.CodeOf(res.Err), HighWatermark: res.HighWatermark, LastStable: res.LastStable,
+		Index: res.Key.Partition, ErrorCode: protocol.CodeOf(res.Err), HighWatermark: res.HighWatermark, LastStable: res.LastStable,
 		LogStart: res.LogStart, Aborted: res.Aborted, PreferredReplica: protocol.NoBroker, Diverging: res.Diverging,
 	}
 	if res.Records != nil {
 		out.RecordsLen = res.Records.Len()
 	}
-	if part.Leader == nil {
+	if res.Leader == nil {
 		return
 	}
-	stats := part.Leader.Stats()
+	stats := res.Leader.Stats()
+	stats.FetchRequests.Add(1)
 	stats.BytesOut.Add(int64(out.RecordsLen))
 	if res.Err != nil {
 		stats.FailedFetch.Add(1)
 	}
-}
-
-// sendFetch joins the encoded answer and the records to the parts of one response.
-func (h *Handler) sendFetch(r *server.Request, resp *protocol.FetchResponse, results []replica.FetchResult) {
-	first := make([]int, len(resp.Topics)) // index into results of a topic's first partition
-	n := 0
-	for i := range resp.Topics {
-		first[i] = n
-		n += len(resp.Topics[i].Partitions)
-	}
-	encoded := resp.Encode(r.Header.Version)
-	parts := make([]server.Part, 0, 2*len(encoded))
-	for _, p := range encoded {
-		parts = append(parts, server.Bytes(p.Bytes))
-		if p.Partition >= 0 {
-			parts = append(parts, results[first[p.Topic]+p.Partition].Records)
-		}
-	}
-	r.Reply(server.Response{Parts: parts})
 }

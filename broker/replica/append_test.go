@@ -149,7 +149,7 @@ func TestADeletedTopicFailsItsWaitersAndTakesNoMore(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan []replica.FetchResult, 1)
-	replica.Fetch(w.cold, []replica.FetchPartition{{Leader: l, From: 1, MaxBytes: 100, LastFetchedEpoch: -1}},
+	w.fetchAll([]replica.FetchPartition{part(l, 1, 100)},
 		replica.FetchOptions{MinBytes: 1, MaxBytes: 100, MaxWait: time.Hour}, func(r []replica.FetchResult) { done <- r })
 	key := l.Key()
 	w.do(&metadatapb.Command_DeleteTopic{DeleteTopic: &metadatapb.DeleteTopic{Id: key.Topic[:]}})

@@ -9,12 +9,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/stratabroker/strata/broker/replica"
-	"github.com/stratabroker/strata/metadata/metadatapb"
 	"github.com/stratabroker/strata/protocol"
 )
 
 func part(l *replica.Leader, from protocol.Offset, maxBytes int) replica.FetchPartition {
-	return replica.FetchPartition{Leader: l, From: from, MaxBytes: maxBytes, LastFetchedEpoch: protocol.NoEpoch}
+	return replica.FetchPartition{
+		Key: keyOf(l), From: from, MaxBytes: maxBytes, CurrentEpoch: protocol.NoEpoch, LastFetchedEpoch: protocol.NoEpoch,
+	}
+}
+
+func keyOf(l *replica.Leader) replica.FetchKey {
+	return replica.FetchKey{Topic: l.Key().Topic, Partition: l.Key().Partition}
 }
 
 func fill(t *testing.T, l *replica.Leader, batches, size int) {
@@ -65,7 +70,7 @@ func TestAFetchWaitsForWhatComes(t *testing.T) {
 	leaders := w.topic("t", 3)
 	parts := []replica.FetchPartition{part(leaders[0], 0, 1000), part(leaders[1], 0, 1000), part(leaders[2], 0, 1000)}
 	done := make(chan []replica.FetchResult, 1)
-	replica.Fetch(w.cold, parts, replica.FetchOptions{MinBytes: 1, MaxBytes: 1000, MaxWait: time.Hour}, func(r []replica.FetchResult) { done <- r })
+	w.fetchAll(parts, replica.FetchOptions{MinBytes: 1, MaxBytes: 1000, MaxWait: time.Hour}, func(r []replica.FetchResult) { done <- r })
 	select {
 	case <-done:
 		t.Fatal("answered with nothing there")
@@ -83,7 +88,7 @@ func TestMinBytesAreWaitedForAcrossPartitions(t *testing.T) {
 	w := newWorld(t)
 	leaders := w.topic("t", 2)
 	done := make(chan []replica.FetchResult, 1)
-	replica.Fetch(w.cold, []replica.FetchPartition{part(leaders[0], 0, 1<<20), part(leaders[1], 0, 1<<20)},
+	w.fetchAll([]replica.FetchPartition{part(leaders[0], 0, 1<<20), part(leaders[1], 0, 1<<20)},
 		replica.FetchOptions{MinBytes: 2000, MaxBytes: 1 << 20, MaxWait: time.Hour}, func(r []replica.FetchResult) { done <- r })
 	fill(t, leaders[0], 1, 1000)
 	select {
@@ -230,14 +235,8 @@ func TestEpochsOfClientsAreChecked(t *testing.T) {
 	if err := l.CheckEpoch(l.Epoch() + 1); !errors.Is(err, kerr.UnknownLeaderEpoch) {
 		t.Error(err)
 	}
-	incarnation := make([]byte, 16)
-	incarnation[0] = 9
-	dirID := make([]byte, 16)
-	dirID[0] = 1
 	before := l.Epoch()
-	w.do(&metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
-		Broker: 1, Incarnation: incarnation, Directories: [][]byte{dirID}, PreviousEpoch: w.epoch, MinVersion: 1, MaxVersion: 1, Unclean: true,
-	}})
+	w.raiseEpochs()
 	if l.Epoch() <= before {
 		t.Fatalf("an unclean start left epoch %d", l.Epoch())
 	}

@@ -23,8 +23,8 @@ import (
 // methods may run concurrently.
 //
 // Invariants: log start <= HW <= durable offset <= LEO; the HW never goes back.
-// Lock order: appending, mu, the log's own lock; none is held across a sync, a
-// propose or a wait.
+// Lock order: appending, mu, then the log's own lock or a FetchSet's marking;
+// none is held across a sync, a propose or a wait.
 type Leader struct {
 	key   protocol.PartitionKey
 	topic string
@@ -38,9 +38,9 @@ type Leader struct {
 	appending sync.Mutex // held by the one append under way, so that nothing is written after close
 
 	mu      sync.Mutex
-	acks    ackQueue             // guarded by mu: appends whose reply waits for the HW
-	waiters map[*Waiter]struct{} // guarded by mu: fetches that wait for the HW; nil when none
-	closed  error                // guarded by mu: why no more appends are taken
+	acks    ackQueue      // guarded by mu: appends whose reply waits for the HW
+	readers []*fetchEntry // guarded by mu: places in fetch sets that are to be told of changes; nil when none
+	closed  error         // guarded by mu: why no more appends are taken
 }
 
 // Key is the partition's identity.
@@ -140,14 +140,10 @@ func (l *Leader) onDurable(durable protocol.Offset) {
 	}
 	l.hw.Store(int64(next))
 	ready := l.acks.pop(next)
-	waiters := l.waiters
-	l.waiters = nil
+	l.markReaders()
 	l.mu.Unlock()
 	for _, a := range ready {
 		a.done(a.at, nil)
-	}
-	for w := range waiters {
-		w.wake()
 	}
 }
 
@@ -174,47 +170,58 @@ func (l *Leader) close(err error) {
 	l.appending.Lock()
 	l.mu.Lock()
 	l.closed = err
-	acks, waiters := l.acks.items, l.waiters
-	l.acks.items, l.waiters = nil, nil
+	acks := l.acks.items
+	l.acks.items = nil
+	l.markReaders()
+	l.readers = nil
 	l.mu.Unlock()
 	l.appending.Unlock()
 	for _, a := range acks {
 		a.done(Appended{}, err)
 	}
-	for w := range waiters {
-		w.wake()
-	}
 }
 
-// Waiter is a fetch that waits for any of several partitions. Wake is called
-// at most once for each time it was registered, without locks held, and must not block.
-type Waiter struct {
-	Wake func()
-}
-
-func (w *Waiter) wake() { w.Wake() }
-
-// Watch registers w to be woken when the HW is above seen or the partition is
-// closed. It returns false, and registers nothing, if that is so already.
-func (l *Leader) Watch(w *Waiter, seen protocol.Offset) bool {
+// watch makes e be marked at every change that a reader may have to know: of
+// the HW, of the row, and the end. It returns false, and registers nothing, if
+// the partition is closed. What changed before is for the caller to look at.
+func (l *Leader) watch(e *fetchEntry) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed != nil || l.HighWatermark() > seen {
+	if l.closed != nil {
 		return false
 	}
-	if l.waiters == nil {
-		l.waiters = map[*Waiter]struct{}{}
-	}
-	l.waiters[w] = struct{}{}
+	e.at = len(l.readers)
+	l.readers = append(l.readers, e)
 	return true
 }
 
-// Unwatch forgets w; it may have been woken before.
-func (l *Leader) Unwatch(w *Waiter) {
+// unwatch ends what watch began.
+func (l *Leader) unwatch(e *fetchEntry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.waiters, w)
-	if len(l.waiters) == 0 {
-		l.waiters = nil
+	if l.closed != nil {
+		return // all were let go
+	}
+	last := len(l.readers) - 1
+	l.readers[e.at] = l.readers[last]
+	l.readers[e.at].at = e.at
+	l.readers[last] = nil
+	l.readers = l.readers[:last]
+	if last == 0 {
+		l.readers = nil // an idle partition keeps no buffer
+	}
+}
+
+// rowChanged tells who reads that the partition's row was replaced.
+func (l *Leader) rowChanged() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.markReaders()
+}
+
+// markReaders needs mu.
+func (l *Leader) markReaders() {
+	for _, e := range l.readers {
+		e.mark()
 	}
 }

@@ -204,6 +204,7 @@ func (m *Manager) update(l *Leader, row metadata.Partition) {
 	if row.Leader != m.cfg.Self && old.Leader == m.cfg.Self && m.cfg.Leadership != nil {
 		m.cfg.Leadership(l.topic, l.key, row.LeaderEpoch, false)
 	}
+	l.rowChanged()
 	m.dirty.add(l)
 }
 

@@ -162,7 +162,7 @@ func TestALogThatGoesOfflineFailsWhoWaits(t *testing.T) {
 	l := w.topic("t", 1)[0]
 	fill(t, l, 1, 10)
 	done := make(chan []replica.FetchResult, 1)
-	replica.Fetch(w.cold, []replica.FetchPartition{part(l, 1, 100)}, replica.FetchOptions{MinBytes: 1, MaxBytes: 100, MaxWait: time.Minute},
+	w.fetchAll([]replica.FetchPartition{part(l, 1, 100)}, replica.FetchOptions{MinBytes: 1, MaxBytes: 100, MaxWait: time.Minute},
 		func(r []replica.FetchResult) { done <- r })
 	w.fs.Fail(func(op vfs.Op) error {
 		if op.Kind == vfs.OpWrite || op.Kind == vfs.OpTruncate || op.Kind == vfs.OpSize {

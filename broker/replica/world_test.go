@@ -19,7 +19,7 @@ import (
 // world is one broker's replicas over a file system in memory and a metadata
 // log that applies at once.
 type world struct {
-	t    *testing.T
+	t    testing.TB
 	fs   *vfs.Mem
 	dir  *log.Dir
 	m    *replica.Manager
@@ -35,19 +35,19 @@ type world struct {
 
 const self = protocol.BrokerID(1)
 
-func newWorld(t *testing.T, settings ...string) *world {
-	t.Helper()
+func newWorld(tb testing.TB, settings ...string) *world {
+	tb.Helper()
 	values := map[string]string{"node.id": "1", "strata.bucket.url": "mem://test", "strata.disk.reserve.bytes": "0"}
 	for i := 0; i < len(settings); i += 2 {
 		values[settings[i]] = settings[i+1]
 	}
 	static, _, err := metadata.NewStatic(values)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	w := &world{t: t, fs: vfs.NewMem(), static: static, img: metadata.EmptyImage(), cold: noBucket{}}
+	w := &world{t: tb, fs: vfs.NewMem(), static: static, img: metadata.EmptyImage(), cold: noBucket{}}
 	if err := w.fs.MkdirAll("/d"); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.open()
 	dirID := make([]byte, 16)
@@ -59,7 +59,7 @@ func newWorld(t *testing.T, settings ...string) *world {
 	}})
 	w.epoch = int64(r.BrokerEpoch)
 	w.do(&metadatapb.Command_SetBrokerFencing{SetBrokerFencing: &metadatapb.SetBrokerFencing{Broker: 1, BrokerEpoch: w.epoch}})
-	t.Cleanup(w.close)
+	tb.Cleanup(w.close)
 	return w
 }
 
@@ -117,8 +117,8 @@ func (w *world) do(kind any) metadata.Result {
 	return r
 }
 
-func command(t *testing.T, kind any) *metadata.Command {
-	t.Helper()
+func command(tb testing.TB, kind any) *metadata.Command {
+	tb.Helper()
 	switch k := kind.(type) {
 	case *metadatapb.Command_InitCluster:
 		return &metadata.Command{Kind: k}
@@ -130,6 +130,8 @@ func command(t *testing.T, kind any) *metadata.Command {
 		return &metadata.Command{Kind: k}
 	case *metadatapb.Command_DeleteTopic:
 		return &metadata.Command{Kind: k}
+	case *metadatapb.Command_AdvanceLogStarts:
+		return &metadata.Command{Kind: k}
 	case *metadatapb.Command_AlterConfigs:
 		return &metadata.Command{Kind: k}
 	case *metadatapb.Command_CommitManifest:
@@ -137,8 +139,18 @@ func command(t *testing.T, kind any) *metadata.Command {
 	case *metadatapb.Command_BindBucket:
 		return &metadata.Command{Kind: k}
 	}
-	t.Fatalf("unknown kind %T", kind)
+	tb.Fatalf("unknown kind %T", kind)
 	return nil
+}
+
+// raiseEpochs registers the broker anew after an unclean stop, which raises the epochs of all it leads.
+func (w *world) raiseEpochs() {
+	w.t.Helper()
+	incarnation, dirID := make([]byte, 16), make([]byte, 16)
+	incarnation[0], dirID[0] = 9, 1
+	w.do(&metadatapb.Command_RegisterBroker{RegisterBroker: &metadatapb.RegisterBroker{
+		Broker: 1, Incarnation: incarnation, Directories: [][]byte{dirID}, PreviousEpoch: w.epoch, MinVersion: 1, MaxVersion: 1, Unclean: true,
+	}})
 }
 
 // topic creates a topic and returns its leaders.
@@ -190,7 +202,7 @@ func produce(t *testing.T, l *replica.Leader, b record.Batch) (replica.Appended,
 // fetch reads and gives what came, with the bytes of each partition.
 func fetch(w *world, parts []replica.FetchPartition, o replica.FetchOptions) ([]replica.FetchResult, []int) {
 	done := make(chan []replica.FetchResult, 1)
-	replica.Fetch(w.cold, parts, o, func(r []replica.FetchResult) { done <- r })
+	w.fetchAll(parts, o, func(r []replica.FetchResult) { done <- r })
 	results := <-done
 	sizes := make([]int, len(results))
 	for i, r := range results {
@@ -200,6 +212,22 @@ func fetch(w *world, parts []replica.FetchPartition, o replica.FetchOptions) ([]
 		}
 	}
 	return results, sizes
+}
+
+// fetchAll is a fetch without a session.
+func (w *world) fetchAll(parts []replica.FetchPartition, o replica.FetchOptions, reply func([]replica.FetchResult)) {
+	s := w.set()
+	s.Fetch(replica.FetchRequest{FetchOptions: o, Put: parts, Full: true, Reply: func(r []replica.FetchResult) {
+		s.Close()
+		reply(r)
+	}})
+}
+
+// set is empty.
+func (w *world) set() *replica.FetchSet {
+	return w.m.NewFetchSet(w.cold, func(k replica.FetchKey) (*replica.Leader, error) {
+		return w.m.Get(protocol.PartitionKey{Topic: k.Topic, Partition: k.Partition})
+	})
 }
 
 // noBucket fails every read: these tests keep all in the hot tier.
