@@ -141,6 +141,7 @@ func strataSettings() []Setting {
 		{Name: "strata.bucket.url", Type: StringSetting, Null: true, Doc: "Where sealed segments go: dir:///abs/path or s3://bucket/prefix?endpoint=http://host:port&region=NAME&path.style=true. Without it nothing is tiered."},
 		{Name: "strata.cache.bytes", Type: LongSetting, Default: "134217728", Min: 1 << 20, Doc: "Memory for chunks read from the bucket."},
 		{Name: "strata.cache.index.bytes", Type: LongSetting, Default: "33554432", Min: 1 << 20, Doc: "Memory for indexes and manifest pages read from the bucket."},
+		{Name: "strata.commit.path", Type: StringSetting, Default: "auto", Allowed: []string{"auto", "file", "journal"}, Doc: "How appends reach stable storage: small ones together through the journal and large ones by their files (auto), or all one way."},
 		{Name: "strata.disk.reserve.bytes", Type: LongSetting, Default: "536870912", Doc: "Free disk space below which clients' produce is refused, so that the broker itself can go on."},
 		{Name: "strata.durability", Type: StringSetting, Default: "fsync", Allowed: []string{"fsync", "replicated"}, Doc: "What an acknowledgement rests on: fsync is stable storage, replicated is Kafka's page cache."},
 		{Name: "strata.fetch.session.memory.bytes", Type: LongSetting, Default: "134217728", Doc: "Memory for fetch sessions; a client that gets none goes on with full fetches."},

@@ -53,6 +53,8 @@ type DirConfig struct {
 	// Fsync is strata.durability=fsync. Without it the durable offset follows the
 	// log end at once; seals are synced all the same.
 	Fsync bool
+	// Commit is strata.commit.path: how appends are made durable in fsync mode.
+	Commit CommitPath
 	// BootID names the running boot of the machine; empty means unknown, and
 	// then every start counts as one after a reboot.
 	BootID string
@@ -62,6 +64,17 @@ type DirConfig struct {
 	// end the process: a retry may falsely succeed (DESIGN D3). nil panics.
 	OnFatal func(error)
 }
+
+// CommitPath chooses between the two ways to commit (DESIGN D6).
+type CommitPath string
+
+// The ways: what is small goes through the journal, what is large by the files; or
+// everything goes one way as far as it can. An empty CommitPath is CommitAuto.
+const (
+	CommitAuto    CommitPath = "auto"
+	CommitFile    CommitPath = "file"
+	CommitJournal CommitPath = "journal"
+)
 
 // Config is what one partition's topic settings mean to its log. It may be
 // changed while the log is open. A size or time of 0 means no limit, but for
@@ -113,11 +126,14 @@ type Recovery struct {
 	// also when the directory is gone: what lies between the log end and it was lost here.
 	HighWatermark protocol.Offset
 	ScannedBytes  int64
+	// JournaledBytes were appended to the files from the journal.
+	JournaledBytes int64
 	// Torn: an append that was never acknowledged was cut off the end, in the
 	// same boot of the machine.
 	Torn bool
-	// Unclean: after a reboot the log was cut at a bad batch; [CutFrom, CutTo) is
-	// what may be lost. CutTo is the greatest end that is known of, at least CutFrom.
+	// Unclean: after a reboot the log was cut at a bad batch and the journal could not restore all that
+	// was cut, or a part is missing below what the journal holds; [CutFrom, CutTo) is what may be
+	// lost. CutTo is the greatest end that is known of, at least CutFrom.
 	Unclean        bool
 	CutFrom, CutTo protocol.Offset
 	CutBytes       int64

@@ -253,7 +253,7 @@ func (l *Log) create(base protocol.Offset) error {
 		l.addSnapshot(base)
 	}
 	l.epochs.changes++ // the file is to be there from the first commit on
-	l.pending.created, l.changed = true, true
+	l.pending.created, l.pending.durable, l.changed = true, 0, true
 	l.setSegments([]*segment{s})
 	return nil
 }
@@ -299,7 +299,7 @@ func (l *Log) roll() error {
 	l.addSnapshot(base)
 	active.sealed.Store(max(1, now.UnixMilli()))
 	l.pending.sealed = append(l.pending.sealed, sealedFile{active, l.pending.pinned})
-	l.pending.written, l.pending.pinned, l.changed = false, nil, true
+	l.pending.written, l.pending.durable, l.pending.pinned, l.changed = false, 0, nil, true
 	old := l.list()
 	l.setSegments(append(old[:len(old):len(old)], next))
 	return nil

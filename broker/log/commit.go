@@ -21,6 +21,8 @@ type committer interface {
 	// dirty says that l has something to commit. It does not block, and may be
 	// called for the same log at any time; one commit that begins after the call serves it.
 	dirty(l *Log)
+	// file says that l's file is to be synced, whatever the journal holds of it.
+	file(l *Log)
 	// stop waits for the commits under way; those not begun are left.
 	stop()
 }
@@ -35,19 +37,21 @@ const (
 	commitAgain // running, and to be queued again
 )
 
-// groupCommit syncs log by log: a log is queued once, and one commit serves
-// everybody who waited for that log. Workers live while there is work.
+// groupCommit syncs log by log, or many small ones together through the journal: a log is queued
+// once, and one commit serves everybody who waited for that log. Workers live while there is work.
 type groupCommit struct {
 	dir *Dir
 
-	mu      sync.Mutex
-	queue   []*Log
-	workers int
-	stopped bool
-	wg      sync.WaitGroup
-	failed  map[*Log]retry // logs whose last commit failed; nil while there are none
-	timer   *time.Timer    // of the earliest in failed; nil before the first failure
-	next    time.Time      // when it fires; zero while it does not run
+	mu       sync.Mutex
+	queue    []*Log // to be synced by their files
+	small    []*Log // for the next round of the journal
+	workers  int    // of queue
+	rounding bool   // a round of the journal is under way
+	stopped  bool
+	wg       sync.WaitGroup
+	failed   map[*Log]retry // logs whose last commit failed; nil while there are none
+	timer    *time.Timer    // of the earliest in failed; nil before the first failure
+	next     time.Time      // when it fires; zero while it does not run
 }
 
 // retry is when a failed commit is tried again without anybody asking for it.
@@ -65,28 +69,96 @@ const (
 
 func newGroupCommit(d *Dir) *groupCommit { return &groupCommit{dir: d} }
 
-func (g *groupCommit) dirty(l *Log) {
+func (g *groupCommit) dirty(l *Log) { g.add(l, g.dir.journal.takes(l)) }
+
+func (g *groupCommit) file(l *Log) {
+	l.forced.Store(true)
+	g.add(l, false)
+}
+
+func (g *groupCommit) add(l *Log, journal bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.stopped {
-		return
+	if !g.stopped {
+		g.enqueue(l, journal)
 	}
-	g.enqueue(l)
 }
 
 // enqueue needs mu.
-func (g *groupCommit) enqueue(l *Log) {
+func (g *groupCommit) enqueue(l *Log, journal bool) {
 	switch l.commitState {
 	case commitIdle:
-		l.commitState = commitQueued
-		g.queue = append(g.queue, l)
-		if g.workers < maxSyncs {
-			g.workers++
-			g.wg.Go(g.work)
-		}
+		g.push(l, journal)
 	case commitRunning:
 		l.commitState = commitAgain
 	case commitQueued, commitAgain:
+	}
+}
+
+// push queues a log. For the journal it is only a proposal: the round looks
+// again whether it can take the log. It needs mu.
+func (g *groupCommit) push(l *Log, journal bool) {
+	l.commitState = commitQueued
+	if journal {
+		g.small = append(g.small, l)
+		g.startRound()
+		return
+	}
+	g.queue = append(g.queue, l)
+	if g.workers < maxSyncs {
+		g.workers++
+		g.wg.Go(g.work)
+	}
+}
+
+// startRound needs mu.
+func (g *groupCommit) startRound() {
+	if len(g.small) > 0 && !g.rounding && !g.stopped {
+		g.rounding = true
+		g.wg.Go(g.round)
+	}
+}
+
+// round does one round of the journal. The next may begin while the events are told.
+func (g *groupCommit) round() {
+	g.mu.Lock()
+	logs := g.small
+	g.small = nil
+	for _, l := range logs {
+		l.commitState = commitRunning
+	}
+	g.mu.Unlock()
+	r := g.dir.journal.commit(logs)
+	g.mu.Lock()
+	for _, p := range r.done {
+		g.finish(p.log, true)
+	}
+	for _, l := range r.idle {
+		g.finish(l, true)
+	}
+	for _, l := range r.files {
+		g.push(l, false)
+	}
+	for _, l := range r.later {
+		g.push(l, true)
+	}
+	g.rounding = false
+	g.startRound()
+	g.mu.Unlock()
+	for _, l := range r.overdue {
+		g.file(l)
+	}
+	for _, p := range r.done {
+		p.tell()
+	}
+}
+
+// finish ends a log's commit, or queues the next one. It needs mu.
+func (g *groupCommit) finish(l *Log, journal bool) {
+	if l.commitState == commitAgain {
+		g.push(l, journal)
+	} else {
+		l.commitState = commitIdle
 	}
 }
 
@@ -99,14 +171,11 @@ func (g *groupCommit) work() {
 		l.commitState = commitRunning
 		g.mu.Unlock()
 		err := l.commit() // who waits learns of it from the log
+		g.dir.journal.tidy()
+		journal := err == nil && g.dir.journal.takes(l)
 		g.mu.Lock()
 		g.note(l, err)
-		if l.commitState == commitAgain {
-			l.commitState = commitQueued
-			g.queue = append(g.queue, l)
-		} else {
-			l.commitState = commitIdle
-		}
+		g.finish(l, journal)
 	}
 	g.workers--
 }
@@ -152,7 +221,7 @@ func (g *groupCommit) again() {
 		if !r.at.After(now) {
 			r.at = now.Add(maxRetry) // unless this try says otherwise
 			g.failed[l] = r
-			g.enqueue(l)
+			g.enqueue(l, false)
 		}
 		g.wake(r.at)
 	}
@@ -185,14 +254,15 @@ type snapshotFile struct {
 // pending is what a log has to make durable before its recovery point may
 // move. Log.mu guards it.
 type pending struct {
-	written   bool         // the active segment has bytes that were not synced
+	written   bool         // the active segment has bytes that were not synced in its file
+	durable   int64        // its bytes below the durable offset; -1: not known before the next sync
 	pinned    *handle      // of the active segment, as in sealedFile
 	sealed    []sealedFile // in order
 	snapshots []snapshotFile
 	names     int   // how often the partition's directory got new names
 	created   bool  // the log directory has the new name of the partition's
 	force     bool  // sync the active segment in replicated mode too
-	bytes     int64 // appended since the last round
+	bytes     int64 // appended since the last sync
 
 	namesSynced int // as of the last sync of the directory
 }
@@ -204,7 +274,9 @@ type round struct {
 	sealed    []*segment
 	snapshots []snapshotFile
 	names     int
-	bytes     int64 // appended since the round before
+	current   *segment // the active one
+	size      int64    // of its bytes, those that are durable when the round is done
+	bytes     int64    // appended since the round before
 	syncNames bool
 	created   bool
 }
@@ -228,6 +300,11 @@ func (l *Log) commit() error {
 func (l *Log) runRound() (target protocol.Offset, sealed bool, err error) {
 	l.round.Lock()
 	defer l.round.Unlock()
+	return l.syncRound()
+}
+
+// syncRound needs l.round.
+func (l *Log) syncRound() (target protocol.Offset, sealed bool, err error) {
 	r, ok := l.beginRound()
 	if !ok {
 		return protocol.NoOffset, false, nil
@@ -256,13 +333,14 @@ func (l *Log) beginRound() (round, bool) {
 		r.sealed = append(r.sealed, s.segment)
 	}
 	active := l.active()
-	r.target = active.filled.Load().next
+	end := active.filled.Load()
+	r.target, r.current, r.size = end.next, active, end.size
 	switch {
 	case syncActive:
 		active.refs.Add(1)
 		r.active = active
 	case p.written:
-		r.target = max(l.RecoveryPoint(), active.base)
+		r.target, r.size = max(l.RecoveryPoint(), active.base), -1
 	}
 	return r, true
 }
@@ -323,6 +401,19 @@ func (l *Log) writeSnapshot(s snapshotFile) error {
 	}
 	l.dir.cfg.Logger.Warn("producer snapshot was not written", "log", l.name, "offset", int64(s.at), "err", err)
 	return removeFile(l.dir.cfg.FS, l.snapshotPath(s.at))
+}
+
+// syncFresh makes a file durable and lets the next reads show what the disk holds.
+func (l *Log) syncFresh(name string) (err error) {
+	f, err := l.dir.cfg.FS.Open(name, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := syncFile(f); err != nil {
+		return err
+	}
+	return f.DropCache()
 }
 
 func (l *Log) syncNamed(name string) (err error) {
@@ -401,7 +492,14 @@ func (l *Log) endRound(r round) (sealed bool) {
 		l.onDisk.Store(true)
 	}
 	p.bytes -= r.bytes
+	if l.active() == r.current {
+		p.durable = r.size
+	}
 	l.advance(r.target)
+	l.forced.Store(false)
+	if l.dir.cfg.Fsync {
+		l.dir.journal.fileSynced(l)
+	}
 	l.dir.points.committed(r.bytes, sealed)
 	if l.failing {
 		l.failing = false
@@ -411,10 +509,11 @@ func (l *Log) endRound(r round) (sealed bool) {
 	return sealed
 }
 
-// advance moves the recovery point, and in fsync mode the durable offset.
+// advance moves the recovery point, and in fsync mode the durable offset, which
+// the journal may have moved further before, but never beyond what a round of the files covers.
 func (l *Log) advance(to protocol.Offset) {
-	if to < l.RecoveryPoint() || to > l.LEO() {
-		panic(fmt.Sprintf("log %s: recovery point from %d to %d with log end %d", l.name, l.RecoveryPoint(), to, l.LEO()))
+	if to < l.RecoveryPoint() || to > l.LEO() || l.dir.cfg.Fsync && to < l.Durable() {
+		panic(fmt.Sprintf("log %s: recovery point from %d to %d with durable offset %d, log end %d", l.name, l.RecoveryPoint(), to, l.Durable(), l.LEO()))
 	}
 	l.synced.Store(int64(to))
 	if l.dir.cfg.Fsync {
@@ -443,7 +542,11 @@ func (l *Log) Flush(ctx context.Context) error {
 			l.mu.Unlock()
 			return err
 		}
-		if l.RecoveryPoint() >= l.LEO() && len(l.pending.sealed) == 0 && !l.pending.created {
+		done := l.RecoveryPoint()
+		if l.dir.cfg.Fsync {
+			done = l.Durable()
+		}
+		if done >= l.LEO() && len(l.pending.sealed) == 0 && !l.pending.created {
 			l.mu.Unlock()
 			return nil
 		}

@@ -23,6 +23,7 @@ type Dir struct {
 	cfg       DirConfig
 	handles   *handles
 	committer committer
+	journal   *journal
 	points    *pointWriter
 	reserve   reserve
 	buffers   sync.Pool // of *[]byte, one index page long
@@ -73,6 +74,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	}
 	d.epoch.Store(-1)
 	d.buffers.New = func() any { b := make([]byte, indexPage); return &b }
+	d.journal = newJournal(d)
 	d.committer = newGroupCommit(d)
 	d.points = newPointWriter(d)
 	d.reserve = reserve{dir: d}
@@ -93,6 +95,7 @@ func (d *Dir) load() error {
 		return err
 	}
 	swept := false
+	var ours []Found
 	for _, e := range entries {
 		if e.Dir && isDeleted(e.Name) {
 			if err := vfs.RemoveAll(d.cfg.FS, d.path(e.Name)); err != nil {
@@ -101,12 +104,13 @@ func (d *Dir) load() error {
 			swept = true
 			continue
 		}
-		_, ours, err := d.inspect(e)
+		f, partition, err := d.inspect(e)
 		if err != nil {
 			return err
 		}
-		if ours {
+		if partition {
 			d.idle[e.Name] = true
+			ours = append(ours, f)
 		}
 	}
 	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages} {
@@ -122,7 +126,30 @@ func (d *Dir) load() error {
 			return err
 		}
 	}
+	if err := d.loadJournal(ours); err != nil {
+		return err
+	}
 	return d.loadBoots()
+}
+
+// loadJournal reads what the journal holds of the partitions that were found.
+func (d *Dir) loadJournal(ours []Found) error {
+	points, unknown := map[protocol.PartitionKey]protocol.Offset{}, map[int32]bool{}
+	for _, f := range ours {
+		if f.ID.IsZero() {
+			unknown[f.Partition] = true
+			continue
+		}
+		points[protocol.PartitionKey{Topic: f.ID, Partition: f.Partition}] = protocol.Offset(d.recovery.values[f.Name])
+	}
+	if err := d.journal.load(points); err != nil {
+		return err
+	}
+	d.journal.release(func(key protocol.PartitionKey) bool {
+		_, found := points[key]
+		return found || unknown[key.Partition]
+	})
+	return nil
 }
 
 // loadCheckpoint reads one file. Entries of directories that are gone stay
@@ -250,7 +277,7 @@ func (d *Dir) checkpoint() error {
 		}
 		d.recovery.values[name] = point
 		d.starts.values[name] = int64(l.Start())
-		d.hw.values[name] = min(l.hw.Load(), point)
+		d.hw.values[name] = l.checkpointHW()
 		delete(d.ages.values, name)
 		if ms := l.firstAppend.Load(); ms > 0 {
 			d.ages.values[name] = ms
@@ -339,11 +366,13 @@ func (d *Dir) Close(clean bool) error {
 	logs := slices.DeleteFunc(slices.Collect(maps.Values(d.logs)), func(l *Log) bool { return l == nil })
 	d.mu.Unlock()
 	d.committer.stop()
+	d.journal.stop()
 	d.points.stop()
 	var err error
 	if clean {
 		err = d.fatal(d.closeClean(logs))
 	}
+	d.journal.seal()
 	for _, l := range logs {
 		l.shut()
 	}
@@ -371,6 +400,9 @@ func (d *Dir) closeClean(logs []*Log) error {
 	d.files.Lock()
 	defer d.files.Unlock()
 	if err := errors.Join(errors.Join(errs...), d.checkpoint()); err != nil {
+		return err
+	}
+	if err := d.journal.empty(); err != nil {
 		return err
 	}
 	d.mu.Lock()

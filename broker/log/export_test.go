@@ -27,6 +27,20 @@ func (d *Dir) SetPoints(pause time.Duration, share int, bytes int64) {
 // AwaitPoints waits until the recovery points that are due are written.
 func (d *Dir) AwaitPoints() { d.points.wg.Wait() }
 
+// SetJournal makes the journal small, or patient.
+func (d *Dir) SetJournal(bytes, segment int64, round int, chunk int64, quiet time.Duration) {
+	d.journal.limits = journalLimits{bytes: bytes, segment: segment, round: round, chunk: chunk, quiet: quiet}
+}
+
+// JournalIdle does what the journal does when it has been quiet: the first time it has
+// the files synced, the next time it removes the segments.
+func (d *Dir) JournalIdle() {
+	d.journal.mu.Lock()
+	d.journal.last = time.Time{}
+	d.journal.mu.Unlock()
+	d.journal.idle()
+}
+
 // Parsers of the checkpoint files, for tables and fuzzing.
 var (
 	ParseOffsets   = parseOffsets

@@ -40,6 +40,8 @@ func boot(id string) option { return func(c *log.DirConfig) { c.BootID = id } }
 
 func replicated(c *log.DirConfig) { c.Fsync = false }
 
+func commitBy(p log.CommitPath) option { return func(c *log.DirConfig) { c.Commit = p } }
+
 // start opens a log directory on fs.
 func start(tb testing.TB, fsys vfs.FS, options ...option) *world {
 	tb.Helper()
@@ -55,7 +57,7 @@ func tryStart(tb testing.TB, fsys vfs.FS, options ...option) (*world, error) {
 	w := &world{tb: tb, fs: fsys}
 	w.clock.Store(day0.UnixMilli())
 	w.cfg = log.DirConfig{
-		FS: fsys, Path: dataDir, MaxOpenFiles: 8, Fsync: true, BootID: "boot-1", Now: w.now,
+		FS: fsys, Path: dataDir, MaxOpenFiles: 8, Fsync: true, Commit: log.CommitFile, BootID: "boot-1", Now: w.now,
 		OnFatal: func(err error) { w.fatal.CompareAndSwap(nil, &err) },
 	}
 	for _, o := range options {

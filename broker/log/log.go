@@ -31,11 +31,12 @@ type Log struct {
 	segments atomic.Pointer[[]*segment] // ascending, the last is active; nil before the first append
 	start    atomic.Int64
 	leo      atomic.Int64
-	synced   atomic.Int64 // recovery point
-	durable  atomic.Int64 // as reported: synced in fsync mode, leo otherwise
+	synced   atomic.Int64 // recovery point: below it all is synced in the log's own files
+	durable  atomic.Int64 // as reported: in fsync mode at or above synced, what lies between is in the journal; leo otherwise
 	hw       atomic.Int64 // for the checkpoint only
 
 	onDisk atomic.Bool // the directory and its first segment are durable
+	forced atomic.Bool // the next commit is by the files, so that the journal lets go of the log
 
 	firstAppend atomic.Int64 // wall clock in ms of the active segment's first append, 0 while it is empty
 
@@ -128,6 +129,10 @@ func (l *Log) open() (Recovery, error) {
 		if err := l.dir.setAside(l.name); err != nil {
 			return Recovery{Existed: true}, err
 		}
+	}
+	// What the journal holds of an earlier life must not seem to continue this one.
+	if err := l.dir.journal.reset(l.key, l.init.Start, protocol.NoEpoch); err != nil {
+		return Recovery{}, err
 	}
 	rec := Recovery{}
 	if err != nil { // the directory is missing: what a checkpoint knows of it is lost
@@ -232,7 +237,7 @@ func (l *Log) LEO() protocol.Offset { return protocol.Offset(l.leo.Load()) }
 // Durable is the offset below which everything counts as durable.
 func (l *Log) Durable() protocol.Offset { return protocol.Offset(l.durable.Load()) }
 
-// RecoveryPoint is the offset below which everything has been synced.
+// RecoveryPoint is the offset below which everything has been synced in the log's own files.
 func (l *Log) RecoveryPoint() protocol.Offset { return protocol.Offset(l.synced.Load()) }
 
 // SetHighWatermark tells what the next checkpoint shall write; nothing else here depends on it.
@@ -249,6 +254,13 @@ func (l *Log) Size() int64 {
 
 // Segments is the number of local segments.
 func (l *Log) Segments() int { return len(l.list()) }
+
+// alive tells whether the log takes appends.
+func (l *Log) alive() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.usable() == nil
+}
 
 // usable needs mu.
 func (l *Log) usable() error {
@@ -355,10 +367,15 @@ func (l *Log) settle() error {
 	if err := l.commit(); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	if err := l.usable(); err != nil {
+		l.mu.Unlock()
+		return err // another commit failed meanwhile
+	}
 	if l.LEO() != l.RecoveryPoint() {
+		l.mu.Unlock()
 		return fmt.Errorf("recovery point %d has not reached the log end %d", l.RecoveryPoint(), l.LEO())
 	}
-	l.mu.Lock()
 	snapshots := l.pending.snapshots
 	l.pending.snapshots = nil
 	l.mu.Unlock()
@@ -399,8 +416,18 @@ func (l *Log) leave() {
 		d.idle[l.name] = false
 		d.recovery.values[l.name] = int64(l.RecoveryPoint())
 		d.starts.values[l.name] = int64(l.Start())
-		d.hw.values[l.name] = min(l.hw.Load(), int64(l.RecoveryPoint()))
+		d.hw.values[l.name] = l.checkpointHW()
 	}
+}
+
+// checkpointHW is the high watermark as a checkpoint may tell it: of what a
+// crash leaves in this log.
+func (l *Log) checkpointHW() int64 {
+	safe := l.RecoveryPoint()
+	if l.dir.cfg.Fsync {
+		safe = l.Durable()
+	}
+	return min(l.hw.Load(), int64(safe))
 }
 
 // shut closes files and refuses everything from here on.
@@ -428,7 +455,9 @@ func (l *Log) Delete() error {
 	defer l.admin.Unlock()
 	l.round.Lock()
 	defer l.round.Unlock()
-	exists := l.exists()
+	l.mu.Lock()
+	exists := l.exists() || l.offline != nil // it may have failed while it was to begin anew
+	l.mu.Unlock()
 	l.shut()
 	l.dir.mu.Lock()
 	delete(l.dir.logs, l.name)
@@ -436,7 +465,13 @@ func (l *Log) Delete() error {
 	if !exists {
 		return nil
 	}
-	return l.dir.setAside(l.name)
+	// No reset of the journal: OpenLog does that should the partition come back, and until the
+	// directory is gone its entries are as good as before.
+	if err := l.dir.setAside(l.name); err != nil {
+		return err
+	}
+	l.dir.journal.forget(l.key)
+	return nil
 }
 
 // MaybeRoll is the sweep's look at one log: it rolls the active segment when

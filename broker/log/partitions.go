@@ -145,6 +145,7 @@ func (d *Dir) SetAside(name string) error {
 
 func (d *Dir) setAside(name string) error {
 	aside := deletedName(name)
+	id, idErr := d.topicID(name)
 	if err := d.cfg.FS.Rename(d.path(name), d.path(aside)); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			d.forget(name)
@@ -156,6 +157,9 @@ func (d *Dir) setAside(name string) error {
 		return fmt.Errorf("set aside %s: %w", name, err)
 	}
 	d.forget(name)
+	if _, partition, ok := parseDirName(name); ok && idErr == nil {
+		d.journal.forget(protocol.PartitionKey{Topic: id, Partition: partition})
+	}
 	if err := vfs.RemoveAll(d.cfg.FS, d.path(aside)); err != nil {
 		return fmt.Errorf("remove %s: %w", aside, err)
 	}

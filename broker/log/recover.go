@@ -60,6 +60,8 @@ func (l *Log) recover(entries []vfs.Entry) (Recovery, error) {
 	l.onDisk.Store(true)
 	l.changed = !clean
 	l.setSegments(l.list())
+	l.pending.durable = l.active().filled.Load().size
+	l.dir.journal.opened(l.key)
 	if l.active().filled.Load().size > 0 {
 		if now := l.dir.cfg.Now().UnixMilli(); age <= 0 || age > now {
 			age = now
@@ -79,8 +81,8 @@ func (l *Log) closeFiles() {
 
 // withoutSegments deals with a directory that has none.
 func (r *recovering) withoutSegments() error {
-	if r.point > 0 {
-		return &CorruptError{File: r.l.name, From: 0, To: protocol.NoOffset, Reason: fmt.Sprintf("no segment is left, recovery point is %d", r.point)}
+	if _, end, ok := r.l.dir.journal.found(r.l.key); ok || r.point > 0 {
+		return &CorruptError{File: r.l.name, From: 0, To: protocol.NoOffset, Reason: fmt.Sprintf("no segment is left, it was durable up to %d", max(r.point, end))}
 	}
 	if err := r.l.removeSnapshots(func(protocol.Offset) bool { return true }); err != nil {
 		return err
@@ -167,7 +169,7 @@ func (r *recovering) adopt(s *segment) bool {
 // what a clean stop leaves, and has to be scanned.
 func (r *recovering) openClean() (bool, error) {
 	l := r.l
-	if !l.dir.clean || !r.known || r.found.marked {
+	if _, end, ok := l.dir.journal.found(l.key); !l.dir.clean || !r.known || r.found.marked || ok && end > r.point {
 		return false, nil
 	}
 	list := r.found.segments
@@ -256,6 +258,9 @@ func (r *recovering) openScanning() error {
 			Reason: fmt.Sprintf("the log ends below its recovery point %d", r.point),
 		})
 	}
+	if end, err = r.replay(); err != nil {
+		return err
+	}
 	if err := r.rebuildEpochs(); err != nil {
 		return err
 	}
@@ -307,6 +312,9 @@ func (r *recovering) rebuildEpochs() error {
 func (r *recovering) rebuildProducers(end protocol.Offset) error {
 	l := r.l
 	list := l.list()
+	if err := r.freshSnapshots(); err != nil {
+		return err
+	}
 	if err := r.dropSnapshots(end); err != nil {
 		return err
 	}
@@ -328,6 +336,32 @@ func (r *recovering) rebuildProducers(end protocol.Offset) error {
 		return err
 	}
 	l.producers, r.rec.ProducersUnknownBelow = *state, unknown
+	return nil
+}
+
+// freshSnapshots makes those durable that may have been written but not synced, and removes those that
+// are torn: the recovery point never passes one that was not synced. Who removes the segments
+// below a snapshot relies on it.
+func (r *recovering) freshSnapshots() error {
+	for _, at := range r.found.snapshots {
+		if at < r.point {
+			continue
+		}
+		name := r.l.snapshotPath(at)
+		if err := r.l.syncFresh(name); err != nil {
+			return err
+		}
+		b, err := vfs.ReadFile(r.l.dir.cfg.FS, name)
+		if err == nil {
+			if _, bad := producer.Decode(b); bad != nil {
+				r.l.dir.cfg.Logger.Warn("producer snapshot is not whole and is removed", "log", r.l.name, "offset", int64(at), "err", bad)
+				err = removeFile(r.l.dir.cfg.FS, name)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

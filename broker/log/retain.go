@@ -153,6 +153,24 @@ func (l *Log) saveSnapshot(at protocol.Offset) error {
 	return l.dir.fatal(syncDir(l.dir.cfg.FS, l.path))
 }
 
+// saveSnapshots does that for each segment that is or may become the first: a crash may come
+// after any of the removals.
+func (l *Log) saveSnapshots(firsts []*segment) error {
+	there, err := l.snapshots()
+	if err != nil {
+		return err
+	}
+	for i, s := range firsts {
+		if i < len(firsts)-1 && slices.Contains(there, s.base) {
+			continue
+		}
+		if err := l.saveSnapshot(s.base); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // removeFirst removes the n first segments, oldest first, each durably before
 // the next, so that no crash leaves a gap. It needs admin.
 func (l *Log) removeFirst(n int) (bytes int64, err error) {
@@ -160,7 +178,7 @@ func (l *Log) removeFirst(n int) (bytes int64, err error) {
 		return 0, nil
 	}
 	list := l.list()
-	if err := l.saveSnapshot(list[n].base); err != nil {
+	if err := l.saveSnapshots(list[1 : n+1]); err != nil {
 		return 0, err
 	}
 	if _, err := l.saveEpochs(); err != nil {

@@ -242,3 +242,36 @@ func TestTruncateFullyBeginsAnew(t *testing.T) {
 		t.Fatalf("[%d, %d), epochs %v, recovery %+v", q.Start(), q.LEO(), q.Epochs(), q.recovery)
 	}
 }
+
+func TestACrashBetweenTwoRemovalsFindsTheProducers(t *testing.T) {
+	fsys := vfs.NewMem()
+	w := start(t, fsys)
+	p := w.open(small)
+	for i := range int32(3) {
+		must(p.Append(idempotent(7, 0, i, "v"), 1, log.AppendOptions{Client: true}))(t)
+		check(t, p.Roll())
+		p.flush()
+	}
+	check(t, w.dir.Close(false))
+	check(t, fsys.Remove(dataDir+"/t-0/00000000000000000001.snapshot")) // a crash may take it
+	check(t, fsys.SyncDir(dataDir+"/t-0"))
+	w = start(t, fsys)
+	p = w.open(small)
+	var left *vfs.Mem
+	fsys.Fail(func(o vfs.Op) error {
+		if o.Kind == vfs.OpRename && strings.HasSuffix(o.Path, "/00000000000000000001.log") {
+			left = fsys.Crash(vfs.DropAll)
+		}
+		return nil
+	})
+	check(t, p.SetStart(3))
+	check(t, w.dir.Close(false))
+	q := start(t, left, boot("boot-2")).open(small)
+	if q.Start() != 1 || q.recovery.ProducersUnknownBelow != 0 {
+		t.Fatalf("log start %d, %+v", q.Start(), q.recovery)
+	}
+	info := must(q.Append(idempotent(7, 0, 0, "v"), 1, log.AppendOptions{Client: true}))(t)
+	if !info.Duplicate {
+		t.Errorf("%+v", info)
+	}
+}

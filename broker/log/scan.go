@@ -185,7 +185,15 @@ func (r *recovering) judge(bad *badPlace) error {
 	corrupt := &CorruptError{File: s.name(), Position: bad.pos, From: bad.from, To: protocol.NoOffset, Reason: bad.reason}
 	strict := l.dir.sameBoot || l.dir.strict || r.found.marked
 	if bad.from < r.point || strict {
-		after, found, err := r.goodAfter(bad)
+		least := bad.from
+		if bad.from >= r.point {
+			// What the journal holds may be lost here, also in the middle.
+			var err error
+			if least, err = r.journaledTo(bad.from); err != nil {
+				return err
+			}
+		}
+		after, found, err := r.goodAfter(bad, least)
 		if err != nil {
 			return err
 		}
@@ -255,9 +263,9 @@ func (r *recovering) cut(bad *badPlace) error {
 	})
 }
 
-// goodAfter looks for a batch after the bad place that can be one of this log,
-// byte by byte, and in the segments after it.
-func (r *recovering) goodAfter(bad *badPlace) (protocol.Offset, bool, error) {
+// goodAfter looks for a batch after the bad place that can be one of this log, of an offset at
+// or above least, byte by byte, and in the segments after it.
+func (r *recovering) goodAfter(bad *badPlace, least protocol.Offset) (protocol.Offset, bool, error) {
 	for i, s := range r.found.segments[bad.segment:] {
 		from := int64(0)
 		if i == 0 {
@@ -269,7 +277,7 @@ func (r *recovering) goodAfter(bad *badPlace) (protocol.Offset, bool, error) {
 			size, err := f.Size()
 			if err == nil {
 				w := window{file: f, size: size}
-				at, found, err = r.search(&w, from, bad.from)
+				at, found, err = r.search(&w, from, least)
 			}
 			return err
 		})

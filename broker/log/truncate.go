@@ -40,11 +40,16 @@ func (l *Log) TruncateFully(init Init) error {
 	return l.cut(0, func() error { return l.restart(init) })
 }
 
-// cut runs what changes the log's past. Before it, the recovery point is
-// lowered durably: after a crash nothing above it counts as synced.
+// cut runs what changes the log's past. Before it, what the journal holds of the log is
+// given up durably, and the recovery point is lowered durably: after a crash nothing above
+// it counts as synced.
 func (l *Log) cut(to protocol.Offset, do func() error) error {
 	l.round.Lock()
 	defer l.round.Unlock()
+	told := l.Durable()
+	if err := l.leaveJournal(to); err != nil {
+		return fmt.Errorf("truncate %s: %w", l.name, err)
+	}
 	l.mu.Lock()
 	err := l.usable()
 	if err == nil {
@@ -61,6 +66,9 @@ func (l *Log) cut(to protocol.Offset, do func() error) error {
 	}
 	l.mu.Lock()
 	l.truncating = false
+	if l.exists() && l.Durable() > told {
+		l.pending.written = true // so that the next commit tells of it
+	}
 	if err != nil {
 		err = fmt.Errorf("truncate %s: %w", l.name, err)
 		l.goOffline(err)
@@ -70,6 +78,23 @@ func (l *Log) cut(to protocol.Offset, do func() error) error {
 		l.dir.committer.dirty(l)
 	}
 	return err
+}
+
+// leaveJournal ends the life of the log's entries in the journal. What only they hold is synced in the
+// log's file first, for the cut may leave some of it. It needs round.
+func (l *Log) leaveJournal(to protocol.Offset) error {
+	l.mu.Lock()
+	err, epoch := l.usable(), l.epochs.latest()
+	l.mu.Unlock()
+	if err != nil || !l.dir.journal.holds(l.key) {
+		return err
+	}
+	if l.RecoveryPoint() < l.Durable() {
+		if _, _, err := l.syncRound(); err != nil {
+			return err
+		}
+	}
+	return l.dir.journal.reset(l.key, to, epoch)
 }
 
 // endBefore finds the segment (its index in the list) and the place in it where
@@ -96,6 +121,10 @@ func (l *Log) truncate(i int, end *extent) error {
 	l.dropSealed(func(s *segment) bool { return s == last || slices.Contains(gone, s) })
 	l.unpinFile(&l.pending.pinned)
 	l.pending.written = l.RecoveryPoint() < end.next // the next commit says that it is durable
+	l.pending.durable = end.size
+	if l.pending.written {
+		l.pending.durable = -1
+	}
 	l.pending.snapshots = slices.DeleteFunc(l.pending.snapshots, func(s snapshotFile) bool { return s.at > end.next })
 	l.epochs.cutEnd(end.next)
 	last.filled.Store(end)
@@ -129,8 +158,11 @@ func (l *Log) truncate(i int, end *extent) error {
 // removeAbove removes segments from the top down, each durably before the next
 // so that no crash leaves a gap, and the producer snapshots above end.
 func (l *Log) removeAbove(gone []*segment, end protocol.Offset) error {
-	for _, s := range slices.Backward(gone) {
+	for i, s := range slices.Backward(gone) {
 		if err := l.remove(s); err != nil {
+			for _, left := range gone[:i] {
+				left.unpin() // the log is offline now, and its list has none of them
+			}
 			return err
 		}
 	}
@@ -176,6 +208,7 @@ func (l *Log) restart(init Init) error {
 	l.unpinFile(&l.pending.pinned)
 	created, names := l.pending.created, l.pending.names
 	l.pending = pending{created: created, names: names}
+	l.segments.Store(nil) // readers shall not look for what is being removed
 	l.mu.Unlock()
 	if err := l.removeAbove(gone, -1); err != nil {
 		return err

@@ -1,0 +1,277 @@
+package log
+
+import (
+	"container/list"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/stratabroker/strata/broker/vfs"
+	"github.com/stratabroker/strata/protocol"
+)
+
+// journalDir is the folder of the journal in the log directory.
+const journalDir = "strata-journal"
+
+// journalLimits bound the journal.
+type journalLimits struct {
+	bytes   int64         // all segments together; above it logs are committed by their files
+	segment int64         // one segment
+	round   int           // the entries of one round, which is held in memory
+	chunk   int64         // what is filled with zeros ahead of the rounds
+	quiet   time.Duration // after it without a round the journal is emptied
+}
+
+// Of 256 MiB a start reads at most about half a second, and at half of them the oldest logs are
+// synced. A round that overwrites zeros needs no new metadata of the file system: measured on
+// ext4, 4 KiB take 0.12 ms where a growing file takes 0.27 ms; a recycled segment is no faster.
+var defaultJournal = journalLimits{bytes: 256 << 20, segment: 16 << 20, round: 8 << 20, chunk: 4 << 20, quiet: 5 * time.Second}
+
+// journal is the second way to commit (DESIGN D6): what many logs have to make
+// durable goes into one file with one sync. Rounds are numbered without a gap, and none is
+// written before the one before it is synced. What it holds of a log goes to the log's own file
+// sooner or later; then the segment that held it is removed. While nothing is in it, it has no
+// file, timer or goroutine.
+type journal struct {
+	dir    *Dir
+	path   string
+	limits journalLimits
+	rounds sync.Pool // of *roundBuilder
+
+	trims sync.Mutex // held while segments are removed; taken before write
+	// write is held while a round is written. Taken after Log.round.
+	write  sync.Mutex
+	number int64           // of the newest round
+	active *journalSegment // nil: the next round makes one
+	file   vfs.File        // of active
+	zeroed int64           // up to here the file holds zeros or rounds
+
+	// mu is a leaf.
+	mu       sync.Mutex
+	segments []*journalSegment // oldest first
+	logs     map[protocol.PartitionKey]*journaled
+	live     list.List // of *journaled with first > 0, in that order
+	bytes    int64     // of all segments
+	refuse   bool      // full, or a round could not be written: commits go by the files
+	trimming bool
+	stopped  bool
+	timer    *time.Timer
+	armed    bool
+	last     time.Time // of the newest round
+
+	wg sync.WaitGroup
+}
+
+// journalSegment is one file of the journal.
+type journalSegment struct {
+	path  string
+	id    journalID
+	first int64 // its first round
+	last  int64 // its last round; first-1 while it has none
+	end   int64 // of the last round
+	size  int64 // of the file
+}
+
+// journaled is what the journal's segments hold of one partition since its last reset.
+type journaled struct {
+	key   protocol.PartitionKey
+	log   *Log          // nil until it is opened
+	first int64         // oldest round with bytes that are not synced in the log's file; 0 without any
+	last  int64         // newest round
+	at    *list.Element // in journal.live
+	// What the start found: the places of the entries (segment and position) that the checkpoint
+	// does not cover, until the log has been opened, and the greatest of their ends.
+	places []journalPlace
+	end    protocol.Offset
+}
+
+func newJournal(d *Dir) *journal {
+	j := &journal{dir: d, path: d.path(journalDir), limits: defaultJournal, logs: map[protocol.PartitionKey]*journaled{}}
+	j.rounds.New = func() any { return &roundBuilder{} }
+	return j
+}
+
+// append writes the round that b holds and syncs it; before is called with its
+// number, also when the writing fails then. It needs write.
+func (j *journal) append(b *roundBuilder, before func(number int64)) error {
+	n := blocks(int64(len(b.buf)))
+	if j.active == nil || j.active.end+n > max(j.limits.segment, journalBlock+n) {
+		if err := j.roll(); err != nil {
+			return err
+		}
+	}
+	s := j.active
+	number := j.number + 1
+	before(number)
+	round := b.seal(s.id, number)
+	if _, err := j.file.WriteAt(round, s.end); err != nil {
+		return fmt.Errorf("write %s: %w", s.path, err)
+	}
+	if err := j.fill(s.end + n); err != nil {
+		return err
+	}
+	if err := syncFile(j.file); err != nil {
+		return fmt.Errorf("journal %s: %w", s.path, err)
+	}
+	j.number = number
+	j.mu.Lock()
+	s.last, s.end = number, s.end+n
+	j.resize(s, max(s.end, j.zeroed))
+	j.last = time.Now()
+	j.arm(j.limits.quiet)
+	j.mu.Unlock()
+	return nil
+}
+
+// fill writes zeros for the rounds to come once the written ones have reached
+// end; the next sync is theirs as well. It needs write.
+func (j *journal) fill(end int64) error {
+	if end <= j.zeroed {
+		return nil
+	}
+	to := min(end+j.limits.chunk, max(j.limits.segment, end))
+	zeros := make([]byte, min(to-end, 1<<20))
+	for at := end; at < to; at += int64(len(zeros)) {
+		if _, err := j.file.WriteAt(zeros[:min(int64(len(zeros)), to-at)], at); err != nil {
+			return fmt.Errorf("fill %s: %w", j.active.path, err)
+		}
+	}
+	j.zeroed = to
+	return nil
+}
+
+// roll begins a new segment, whose header and name are durable on return. It
+// needs write.
+func (j *journal) roll() (err error) {
+	j.seal()
+	fsys := j.dir.cfg.FS
+	s := &journalSegment{first: j.number + 1, last: j.number, end: journalBlock, size: journalBlock}
+	s.path = path.Join(j.path, fileName(protocol.Offset(s.first))+journalFileSuffix)
+	_, _ = rand.Read(s.id[:]) // never fails
+	if err := fsys.MkdirAll(j.path); err != nil {
+		return err
+	}
+	f, err := fsys.Open(s.path, true)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(encodeJournalHeader(s.id, s.first), 0); err != nil {
+		return fmt.Errorf("write %s: %w", s.path, err)
+	}
+	if err := syncFile(f); err != nil {
+		return err
+	}
+	if err := syncDir(fsys, j.path); err != nil {
+		return err
+	}
+	if err := syncDir(fsys, j.dir.cfg.Path); err != nil {
+		return err
+	}
+	j.active, j.file, j.zeroed = s, f, 0
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.segments = append(j.segments, s)
+	j.bytes += s.size
+	return nil
+}
+
+// seal ends the active segment. It needs write.
+func (j *journal) seal() {
+	if j.file != nil {
+		_ = j.file.Close() // all that counts was synced
+	}
+	j.active, j.file = nil, nil
+}
+
+// resize needs mu.
+func (j *journal) resize(s *journalSegment, size int64) {
+	j.bytes += size - s.size
+	s.size = size
+}
+
+// note says that a round holds entries of a log, whose file has not been synced
+// with them. It needs mu.
+func (j *journal) note(l *Log, number int64) {
+	e := j.logs[l.key]
+	if e == nil {
+		e = &journaled{key: l.key}
+		j.logs[l.key] = e
+	}
+	e.log, e.last = l, number
+	if e.first == 0 {
+		e.first = number
+		e.at = j.live.PushBack(e)
+	}
+}
+
+// settle notes that what the journal holds of a log lies in the log's own file,
+// or that nobody needs it. It needs mu.
+func (j *journal) settle(e *journaled) {
+	if e.first > 0 {
+		j.live.Remove(e.at)
+		e.first, e.at = 0, nil
+	}
+	e.places = nil
+}
+
+// fileSynced says that the log's file is synced as far as the journal knows it.
+func (j *journal) fileSynced(l *Log) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if e := j.logs[l.key]; e != nil {
+		j.settle(e)
+	}
+}
+
+// forget says that the directory of a partition is gone. Should the partition
+// come back, OpenLog ends its earlier life by a reset.
+func (j *journal) forget(key protocol.PartitionKey) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if e := j.logs[key]; e != nil {
+		j.settle(e)
+		e.log, e.end = nil, 0
+	}
+}
+
+// holds tells whether there are entries of a partition.
+func (j *journal) holds(key protocol.PartitionKey) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.logs[key] != nil
+}
+
+// reset ends the life of a partition's entries, durably, if there are any: after it, none is
+// replayed. It is to be done before what they say is cut off or written anew, under
+// Log.round or before the log is open.
+func (j *journal) reset(key protocol.PartitionKey, at protocol.Offset, epoch protocol.Epoch) error {
+	if !j.holds(key) {
+		return nil
+	}
+	var b roundBuilder
+	b.begin()
+	b.reset(key, at, epoch)
+	j.write.Lock()
+	defer j.write.Unlock()
+	if err := j.append(&b, func(int64) {}); err != nil {
+		return fmt.Errorf("reset of the journal: %w", j.dir.fatal(err))
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if e := j.logs[key]; e != nil {
+		j.settle(e)
+		delete(j.logs, key)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package log
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// oldest is the first round that must stay; it needs mu.
+func (j *journal) oldest() int64 {
+	if e := j.live.Front(); e != nil {
+		return e.Value.(*journaled).first
+	}
+	return math.MaxInt64
+}
+
+// removable is the number of segments that nobody needs and that are not
+// written any more. It needs mu.
+func (j *journal) removable(active *journalSegment) int {
+	oldest := j.oldest()
+	n := slices.IndexFunc(j.segments, func(s *journalSegment) bool { return s == active || s.last >= oldest })
+	if n < 0 {
+		return len(j.segments)
+	}
+	return n
+}
+
+// full tells whether the bound is reached by n more bytes. It needs mu.
+func (j *journal) full(n int64) bool { return j.bytes+n > j.limits.bytes }
+
+// crowd is how many logs may have entries that are not in their files: each
+// keeps a file handle open.
+func (j *journal) crowd() int { return max(1, j.dir.handles.max/2) }
+
+// overdue lists the logs whose files are to be synced so that the journal
+// keeps its bounds: beyond half of its bytes, those with an entry in the older half; beyond
+// the number of handles, the older half. It needs mu.
+func (j *journal) overdue() []*Log {
+	limit := int64(0)
+	if j.bytes > j.limits.bytes/2 {
+		limit = j.segments[len(j.segments)/2].last
+	}
+	count := 0
+	if j.live.Len() > j.crowd() {
+		count = j.live.Len() / 2
+	}
+	var out []*Log
+	for e := j.live.Front(); e != nil; e = e.Next() {
+		at := e.Value.(*journaled)
+		if at.first > limit && count <= 0 {
+			break
+		}
+		count--
+		if at.log != nil && at.log.forced.CompareAndSwap(false, true) {
+			out = append(out, at.log)
+		}
+	}
+	return out
+}
+
+// arm sees to it that idle runs after d. It needs mu.
+func (j *journal) arm(d time.Duration) {
+	if j.armed || j.stopped {
+		return
+	}
+	j.armed = true
+	if j.timer == nil {
+		j.timer = time.AfterFunc(d, j.fire)
+	} else {
+		j.timer.Reset(d)
+	}
+}
+
+func (j *journal) fire() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.armed = false
+	if !j.stopped {
+		j.wg.Go(j.idle)
+	}
+}
+
+// idle empties the journal once it has been quiet: the logs are synced, then it
+// looks again, and when none is left the segments go.
+func (j *journal) idle() {
+	j.mu.Lock()
+	if wait := j.limits.quiet - time.Since(j.last); wait > 0 {
+		j.arm(wait)
+		j.mu.Unlock()
+		return
+	}
+	j.refuse = false
+	var logs []*Log
+	for e := j.live.Front(); e != nil; e = e.Next() {
+		if l := e.Value.(*journaled).log; l != nil {
+			logs = append(logs, l)
+		}
+	}
+	j.mu.Unlock()
+	logs = slices.DeleteFunc(logs, func(l *Log) bool { return !l.alive() })
+	for _, l := range logs {
+		l.forced.Store(true)
+		j.dir.committer.file(l)
+	}
+	if len(logs) == 0 {
+		j.trim(true)
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.arm(j.limits.quiet / 4)
+}
+
+// tidy removes segments that are no longer needed, in the background. A file
+// commit calls it.
+func (j *journal) tidy() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.stopped || j.trimming || len(j.segments) < 2 || j.segments[0].last >= j.oldest() {
+		return
+	}
+	j.trimming = true
+	j.wg.Go(func() {
+		j.trim(false)
+		j.mu.Lock()
+		j.trimming = false
+		j.mu.Unlock()
+	})
+}
+
+// trim removes the segments that nobody needs, the oldest first, each durably before the next; with
+// all also the one that is being written. Before, the recovery points are written: what lies
+// below them is not asked of the journal again.
+func (j *journal) trim(all bool) {
+	j.trims.Lock()
+	defer j.trims.Unlock()
+	j.write.Lock()
+	j.mu.Lock()
+	if all && j.active != nil && j.active.last < j.oldest() {
+		j.seal()
+	}
+	n := j.removable(j.active)
+	gone := slices.Clone(j.segments[:n])
+	j.mu.Unlock()
+	j.write.Unlock()
+	if n == 0 {
+		return
+	}
+	if err := j.dir.writePoints(); err != nil {
+		j.dir.cfg.Logger.Warn("recovery points were not written, the journal keeps its segments", "dir", j.dir.cfg.Path, "err", err)
+		return
+	}
+	for _, s := range gone {
+		if err := j.remove(s); err != nil {
+			j.dir.cfg.Logger.Warn("journal segment was not removed", "file", s.path, "err", err)
+			return
+		}
+	}
+}
+
+// remove deletes the oldest segment, durably.
+func (j *journal) remove(s *journalSegment) error {
+	fsys := j.dir.cfg.FS
+	if err := removeFile(fsys, s.path); err != nil {
+		return err
+	}
+	if err := j.dir.fatal(syncDir(fsys, j.path)); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.segments[0] != s {
+		panic("log: journal segments are removed out of order")
+	}
+	j.segments = slices.Delete(j.segments, 0, 1)
+	j.bytes -= s.size
+	j.refuse = j.refuse && j.full(0)
+	for key, e := range j.logs {
+		if e.last <= s.last {
+			delete(j.logs, key)
+		}
+	}
+	return nil
+}
+
+func (j *journal) stop() {
+	j.mu.Lock()
+	j.stopped = true
+	if j.timer != nil {
+		j.timer.Stop()
+	}
+	j.mu.Unlock()
+	j.wg.Wait()
+}
+
+// empty removes, after stop, all segments but those that hold what logs need that
+// could not be opened. The recovery points of the others must have been written.
+func (j *journal) empty() error {
+	j.mu.Lock()
+	gone := slices.Clone(j.segments[:j.removable(nil)])
+	j.mu.Unlock()
+	for _, s := range gone {
+		if err := j.remove(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
