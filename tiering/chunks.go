@@ -48,6 +48,17 @@ func (s *source) expect(pos, n int64) {
 	s.upTo = int(min((pos+n+size-1)/size+1, int64(s.index.Chunks())))
 }
 
+// begin sends the GETs of a read of n bytes from pos at once where one does not bring
+// them all: a store gives more to several connections than to one.
+func (s *source) begin(pos, n int64) {
+	if n <= pieceBytes {
+		return
+	}
+	s.expect(pos, n)
+	first := int(pos / int64(s.entry.ChunkSize))
+	s.runs.ahead(s, first, min(s.upTo, first+s.window))
+}
+
 // runEnd is where a run that begins at chunk i ends: with the piece in a sequential read, else with what the call asks for.
 func (s *source) runEnd(i int) int {
 	piece := s.chunksOf(pieceBytes)

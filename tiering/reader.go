@@ -289,6 +289,7 @@ func (v view) readEntry(ctx context.Context, f *fill) error {
 	}
 	defer src.close()
 	src.window, src.stream = src.chunksOf(f.window), f.stream
+	src.begin(src.index.Floor(f.next), int64(f.limit-len(f.out)))
 	f.aborted = append(f.aborted, src.index.Aborted()...)
 	return f.fromEntry(ctx, src)
 }
