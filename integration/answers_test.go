@@ -55,6 +55,7 @@ var differences = map[string]struct{ answer, reason string }{
 	"fetch with a last epoch that is not known yet":           {"NONE high watermark 10, 350 bytes", "consumers ask OffsetForLeaderEpoch; replicas come later"},
 	"session with a partition added":                          {firstCome, "who was sent records stands behind others only while it has more"},
 	"session whose answers have room for one partition":       {inTurn, "the answer to the full fetch counts as a turn too"},
+	"session with a partition twice":                          {twice, "a full fetch answers all that it names"},
 	"session with the zero topic id":                          {noTopicTwice, "clearer"},
 	"session with an offset out of range":                     {outOfRangeOnce, "the high watermark is known"},
 	"metadata of a null name and the zero id":                 {"1 topics: INVALID_TOPIC_EXCEPTION of 0 partitions", "clearer"},
@@ -72,6 +73,7 @@ var differences = map[string]struct{ answer, reason string }{
 const (
 	outOfRange = "OFFSET_OUT_OF_RANGE high watermark 10, 0 bytes"
 	firstCome  = "another session: " + one0 + " | same session: " + one0 + ", 1 NONE high watermark 0, 0 bytes | same session: " + one0 + ", " + one1
+	twice      = "another session: " + one0 + ", 0 NONE high watermark 1, 0 bytes | same session: " + one0
 	inTurn     = "another session: " + one0 + ", 1 NONE high watermark 1, 0 bytes | same session: " + one1 + " | same session: " + one0 + " | same session: " + one1
 	one0       = "0 NONE high watermark 1, 70 bytes"
 	one1       = "1 NONE high watermark 1, 70 bytes"

@@ -34,7 +34,8 @@ type FetchSet struct {
 	resolve func(FetchKey) (*Leader, error)
 
 	mu       sync.Mutex
-	index    map[FetchKey]*fetchEntry // guarded by mu
+	first    []fetchEntry             // guarded by mu: of the first fetch, until there is an index
+	index    map[FetchKey]*fetchEntry // guarded by mu: nil as long as there is one fetch
 	due      dueList                  // guarded by mu: to be looked at, in the order in which shares are dealt out
 	queue    []*fetch                 // guarded by mu: the first is under way
 	watching int                      // guarded by mu: entries that are registered with a Leader
@@ -111,6 +112,7 @@ func (s *FetchSet) Keep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kept = !s.closed
+	s.buildIndex()
 	for _, e := range s.index {
 		s.watch(e)
 	}
@@ -122,6 +124,9 @@ func (s *FetchSet) Close() {
 	s.mu.Lock()
 	s.kept, s.closed = false, true
 	if s.watching > 0 {
+		for i := range s.first {
+			s.unwatch(&s.first[i])
+		}
 		for _, e := range s.index {
 			s.unwatch(e)
 		}
@@ -134,8 +139,11 @@ func (s *FetchSet) Close() {
 func (s *FetchSet) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.index)
+	return s.len()
 }
+
+// len needs mu.
+func (s *FetchSet) len() int { return len(s.first) + len(s.index) }
 
 // answered takes the first fetch off the queue if it can be answered. It needs mu.
 func (s *FetchSet) answered() *fetch {
@@ -165,32 +173,64 @@ func (s *FetchSet) answered() *fetch {
 
 // change makes the changes of the set that a fetch begins with. It needs mu.
 func (s *FetchSet) change(f *fetch) {
-	var fresh []fetchEntry // one piece of memory for a set that is new
-	if s.index == nil {
-		s.index, fresh = make(map[FetchKey]*fetchEntry, len(f.Put)), make([]fetchEntry, len(f.Put))
-	}
-	for i := range f.Put {
-		p := &f.Put[i]
-		e := s.index[p.Key]
-		if e == nil {
-			if e = new(fetchEntry); i < len(fresh) {
-				e = &fresh[i]
-			}
-			e.set, e.hw, e.start = s, protocol.NoOffset, protocol.NoOffset
-			s.index[p.Key] = e
+	if s.first == nil && s.index == nil {
+		s.begin(f.Put)
+	} else {
+		s.buildIndex()
+		for i := range f.Put {
+			s.put(&f.Put[i])
 		}
-		e.FetchPartition = *p
-		s.due.add(e)
-	}
-	for _, key := range f.Forget {
-		if e := s.index[key]; e != nil {
-			s.unwatch(e)
-			s.due.remove(e)
-			e.gone = true
-			delete(s.index, key)
+		for _, key := range f.Forget {
+			s.forget(key)
 		}
 	}
 	f.Put, f.Forget = nil, nil
+}
+
+// begin fills a set that is new. Most are asked once, so that there is no index
+// yet: what is named twice is answered twice. It needs mu.
+func (s *FetchSet) begin(put []FetchPartition) {
+	s.first = make([]fetchEntry, len(put))
+	for i := range s.first {
+		e := &s.first[i]
+		e.FetchPartition, e.set, e.hw, e.start = put[i], s, protocol.NoOffset, protocol.NoOffset
+		s.due.add(e)
+	}
+}
+
+// buildIndex needs mu.
+func (s *FetchSet) buildIndex() {
+	if s.index != nil {
+		return
+	}
+	s.index = make(map[FetchKey]*fetchEntry, len(s.first))
+	for i := range s.first {
+		e := &s.first[i]
+		s.forget(e.Key) // named twice: the last counts
+		s.index[e.Key] = e
+	}
+	s.first = nil
+}
+
+// put needs mu.
+func (s *FetchSet) put(p *FetchPartition) {
+	e := s.index[p.Key]
+	if e == nil {
+		e = &fetchEntry{set: s, hw: protocol.NoOffset, start: protocol.NoOffset}
+		s.index[p.Key] = e
+	}
+	e.FetchPartition = *p
+	s.due.add(e)
+}
+
+// forget needs mu.
+func (s *FetchSet) forget(key FetchKey) {
+	if e := s.index[key]; e != nil {
+		s.unwatch(e)
+		s.due.remove(e)
+		e.gone = true
+		delete(s.index, key)
+	}
 }
 
 // attempt looks at what is due and tells whether the fetch can be answered; if
@@ -204,7 +244,7 @@ func (s *FetchSet) attempt(f *fetch) bool {
 			go s.readCold(f)
 			return false
 		}
-		if f.failed || f.bytes >= f.MinBytes || f.MaxWait <= 0 || f.expired || len(s.index) == 0 || len(s.queue) > 1 || s.closed {
+		if f.failed || f.bytes >= f.MinBytes || f.MaxWait <= 0 || f.expired || s.len() == 0 || len(s.queue) > 1 || s.closed {
 			return true
 		}
 		f.release()

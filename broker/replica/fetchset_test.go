@@ -142,6 +142,19 @@ func TestAPartitionThatWasForgottenIsTriedNoMore(t *testing.T) {
 	only(t, s.poll(part(leaders[0], 0, enough)), leaders[0])
 }
 
+func TestAPartitionOfASessionThatWasNamedTwiceIsInItOnce(t *testing.T) {
+	w := newWorld(t)
+	leaders := w.topic("t", 2)
+	fill(t, leaders[0], 2, 10)
+	s := newSession(t, w, part(leaders[0], 0, enough), part(leaders[1], 0, enough), part(leaders[0], 2, enough))
+	if s.set.Len() != 2 || leaders[0].Readers() != 1 {
+		t.Errorf("%d partitions, %d readers", s.set.Len(), leaders[0].Readers())
+	}
+	only(t, s.poll()) // the last one counts, which is at the end
+	fill(t, leaders[0], 1, 10)
+	only(t, s.poll(), leaders[0])
+}
+
 func TestASessionWaitsForAnyOfItsPartitions(t *testing.T) {
 	w := newWorld(t)
 	leaders := w.topic("t", 100)
