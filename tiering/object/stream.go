@@ -14,7 +14,8 @@ type Streamer interface {
 	OpenRange(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
 }
 
-// OpenRange reads a range as a stream, out of one Get where the store is no Streamer.
+// OpenRange reads a range as a stream. Where the store is no Streamer that is one Get, whose bytes are all in memory
+// until the stream is closed: every driver is one, wrappers in tests need not be.
 func OpenRange(ctx context.Context, s Store, key string, offset, length int64) (io.ReadCloser, error) {
 	if streamer, ok := s.(Streamer); ok {
 		return streamer.OpenRange(ctx, key, offset, length)
