@@ -25,6 +25,7 @@ type run struct {
 	samples []report.Sample
 	notes   []string
 	brokers []*lab.Broker // all that were formatted, closed with the run
+	closers []func() error
 }
 
 func (r *run) note(format string, args ...any) {
@@ -57,7 +58,10 @@ func (r *run) close() error {
 	for _, b := range r.brokers {
 		errs = append(errs, b.Close())
 	}
-	r.brokers = nil
+	for _, f := range r.closers {
+		errs = append(errs, f())
+	}
+	r.brokers, r.closers = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -99,14 +103,21 @@ func (r *run) interleave(ctx context.Context, pairs int, legs ...leg) error {
 			if pair%2 == 1 {
 				l = legs[len(legs)-1-i]
 			}
-			values, err := r.turn(ctx, fmt.Sprintf("pair %d", pair+1), l)
-			if err != nil {
+			if err := r.sample(ctx, pair, l); err != nil {
 				return err
 			}
-			r.samples = append(r.samples, report.Sample{Side: l.side, Pair: pair, Values: values})
 		}
 	}
 	return nil
+}
+
+// sample runs one leg of a pair and keeps what it measured.
+func (r *run) sample(ctx context.Context, pair int, l leg) error {
+	values, err := r.turn(ctx, fmt.Sprintf("pair %d", pair+1), l)
+	if err == nil {
+		r.samples = append(r.samples, report.Sample{Side: l.side, Pair: pair, Values: values})
+	}
+	return err
 }
 
 // turn runs one leg.

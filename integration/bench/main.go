@@ -31,7 +31,7 @@ func main() {
 }
 
 func allRows() []row {
-	return slices.Concat(selfRows(), produceRows(), consumeRows(), latencyRows(), startRows(), memoryRows())
+	return slices.Concat(selfRows(), produceRows(), consumeRows(), latencyRows(), startRows(), memoryRows(), tierRows())
 }
 
 func command(ctx context.Context, args []string) error {

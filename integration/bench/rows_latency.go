@@ -24,11 +24,13 @@ var probe = load.Spec{
 }
 
 // maximum is the requests a second that a broker takes of the probe's load, once it is warm.
-func (r *run) maximum(ctx context.Context, b *lab.Broker) (float64, error) {
+func (r *run) maximum(ctx context.Context, b *lab.Broker, topic string) (float64, error) {
+	spec := probe
+	spec.Topic = topic
 	const requests = "requests"
 	most := 0.0
 	err := r.warm(ctx, requests, leg{"probe of " + b.Name, func(ctx context.Context) (map[string]float64, error) {
-		m, err := r.Run(ctx, b, probe)
+		m, err := r.Run(ctx, b, spec)
 		rate := float64(m.Requests) / m.Seconds
 		most = max(most, rate)
 		return map[string]float64{requests: rate}, err
@@ -92,7 +94,7 @@ func (r *run) latency(ctx context.Context, p promise, prefix string, percent int
 	if err != nil {
 		return err
 	}
-	most, err := r.maximum(ctx, theirs)
+	most, err := r.maximum(ctx, theirs, topic)
 	if err != nil {
 		return err
 	}

@@ -42,12 +42,13 @@ func rssIdle(ctx context.Context, r *run) error {
 	return r.interleave(ctx, min(r.pairs, fewPairs), legOf(strata, lab.Strata), legOf(kafka, lab.Kafka))
 }
 
-// rssMost is a broker of 10,000 partitions.
-func rssMost(ctx context.Context, r *run) error {
+// withMost is a broker of 10,000 partitions: its start and its memory.
+func withMost(ctx context.Context, r *run) error {
 	legs, err := eachKind(ctx, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
 		return r.stocked(ctx, kind, most)
 	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
-		if _, err := firstAck(ctx, b, false); err != nil {
+		took, err := firstAck(ctx, b, false)
+		if err != nil {
 			return nil, err
 		}
 		started, err := rssAfter(ctx, b, idleFor)
@@ -63,7 +64,7 @@ func rssMost(ctx context.Context, r *run) error {
 		if err != nil {
 			return nil, err
 		}
-		return map[string]float64{rss: started, rssWritten: written}, b.Stop()
+		return map[string]float64{startMost: took, rss: started, rssWritten: written}, b.Stop()
 	})
 	if err != nil {
 		return err
@@ -110,14 +111,16 @@ func memoryRows() []row {
 			Claims:  []report.Claim{{Metric: rss, A: strata, AtMost: true, Target: 60}, shown(rss)},
 		}, rssIdle},
 		{report.Row{
-			Name: "rss-10000", Title: "Memory with 10,000 partitions",
-			Method: "VmRSS with 10 topics of 1,000 partitions that hold a record each: 10 s after a start's first acknowledged record, and 10 s after one more record to each partition. At most 3 pairs.",
+			Name: "partitions-10000", Title: "Start and memory with 10,000 partitions",
+			Method: "10 topics of 1,000 partitions that hold a record each, after a clean stop. From the start of the process to the first acknowledged record (as in row start); " +
+				"VmRSS 10 s after that, and 10 s after one more record to each partition. At most 3 pairs.",
 			Metrics: []report.Metric{
+				{Key: startMost, Title: "start", Unit: "s"},
 				{Key: rss, Title: "RSS after the start", Unit: "MB"},
 				{Key: rssWritten, Title: "RSS after a record to each", Unit: "MB"},
 			},
-			Claims: []report.Claim{atMost(rss, 0.25), atMost(rssWritten, 0.25)},
-		}, rssMost},
+			Claims: []report.Claim{atMost(startMost, 0.1), atMost(rss, 0.25), atMost(rssWritten, 0.25)},
+		}, withMost},
 		{report.Row{
 			Name: "conns-10000", Title: "Memory with 10,000 connections",
 			Method:  "VmRSS 5 s after 10,000 connections were opened, which have each asked for ApiVersions and then hold still. At most 3 pairs.",

@@ -68,7 +68,7 @@ func selfCheck(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	most, err := r.maximum(ctx, brokers[kafkaA])
+	most, err := r.maximum(ctx, brokers[kafkaA], topic)
 	if err != nil {
 		return err
 	}

@@ -201,6 +201,42 @@ func (b *Broker) awaitTopic(ctx context.Context, admin *kadm.Client, topic strin
 	})
 }
 
+// SetTopic changes one setting of a topic.
+func (b *Broker) SetTopic(ctx context.Context, topic, name, value string) error {
+	return b.admin(func(admin *kadm.Client) error {
+		answers, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &value}}, topic)
+		for _, answer := range answers {
+			err = errors.Join(err, answer.Err)
+		}
+		return err
+	})
+}
+
+// earliestLocal asks ListOffsets for where the local log begins (KIP-405).
+const earliestLocal = -4
+
+// AwaitTiered waits until nothing of a topic is left on the local disk.
+func (b *Broker) AwaitTiered(ctx context.Context, topic string, limit time.Duration) error {
+	return b.admin(func(admin *kadm.Client) error {
+		return poll(ctx, limit, 200*time.Millisecond, func() error {
+			ends, err := admin.ListEndOffsets(ctx, topic)
+			if err := errors.Join(err, ends.Error()); err != nil {
+				return err
+			}
+			local, err := admin.ListOffsetsAfterMilli(ctx, earliestLocal, topic)
+			if err := errors.Join(err, local.Error()); err != nil {
+				return err
+			}
+			for partition, end := range ends[topic] {
+				if begin := local[topic][partition].Offset; begin != end.Offset {
+					return fmt.Errorf("partition %d of %s is on the local disk from %d to %d", partition, topic, begin, end.Offset)
+				}
+			}
+			return nil
+		})
+	})
+}
+
 // Evict drops the data's pages from the page cache; the files stay.
 func (b *Broker) Evict() error {
 	unix.Sync() // a dirty page is not dropped

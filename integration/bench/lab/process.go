@@ -60,7 +60,7 @@ func (p *Process) Err() error {
 		return nil
 	}
 	text, err := os.ReadFile(p.log)
-	return errors.Join(fmt.Errorf("%s ended: %s\n%s", filepath.Base(p.cmd.Path), p.cmd.ProcessState, text[max(0, len(text)-2000):]), err)
+	return errors.Join(errOver, fmt.Errorf("%s ended: %s\n%s", filepath.Base(p.cmd.Path), p.cmd.ProcessState, text[max(0, len(text)-2000):]), err)
 }
 
 // Stop asks the process to end and waits for it.
@@ -125,14 +125,17 @@ func kilobytes(file, name string) (int64, error) {
 	return 0, fmt.Errorf("%s has no %s", file, name)
 }
 
-// poll calls ok until it returns nil, and returns its last error after limit.
+// errOver is an error that waiting does not mend.
+var errOver = errors.New("it is over")
+
+// poll calls ok until it returns nil or errOver, and returns its last error after limit.
 func poll(ctx context.Context, limit, every time.Duration, ok func() error) error {
 	deadline := time.Now().Add(limit)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		err := ok()
-		if err == nil || time.Now().After(deadline) {
+		if err == nil || errors.Is(err, errOver) || time.Now().After(deadline) {
 			return err
 		}
 		select {

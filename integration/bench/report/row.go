@@ -17,7 +17,8 @@ type Claim struct {
 	Metric string
 	A, B   string
 	AtMost bool    // the target is an upper limit
-	Target float64 // of the ratio A/B, or of A's value; 0 is no target: it is shown only
+	Target float64 // of the ratio A/B, or of A's value; 0 is no target, it is shown only
+	Zero   bool    // the target is 0
 }
 
 // Row is what a benchmark row is about. It is code; its results are data.

@@ -26,11 +26,8 @@ type MinIO struct {
 
 // Start starts all three.
 func Start(ctx context.Context) (_ *MinIO, err error) {
-	if err := os.Setenv("STRATA_MINIO_PROCESS", "1"); err != nil { // a container's network would be measured too
-		return nil, err
-	}
 	m := &MinIO{}
-	if m.server, err = minio.Start(ctx); err != nil {
+	if m.server, err = startProcess(ctx); err != nil {
 		return nil, err
 	}
 	u, err := m.server.NewBucket(ctx)
@@ -46,6 +43,17 @@ func Start(ctx context.Context) (_ *MinIO, err error) {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
+}
+
+// startProcess starts the server as a process: a container's network would be measured too.
+func startProcess(ctx context.Context) (*minio.Server, error) {
+	const asProcess = "STRATA_MINIO_PROCESS"
+	if err := os.Setenv(asProcess, "1"); err != nil {
+		return nil, err
+	}
+	server, err := minio.Start(ctx)
+	// A broker that inherits it refuses a setting of that name.
+	return server, errors.Join(err, os.Unsetenv(asProcess))
 }
 
 // Close stops all three; the data is gone.

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stratabroker/strata/integration/bench/lab"
+	"github.com/stratabroker/strata/integration/bench/load"
+	"github.com/stratabroker/strata/integration/bench/report"
+	"github.com/stratabroker/strata/integration/bench/store"
+)
+
+// Sides and metrics of the rows about the bucket.
+const (
+	rawGets = "raw GETs"
+	alone   = "without"
+	beside  = "with a catch-up"
+
+	fetched = "fetched" // bytes from the bucket for each byte that the consumer got
+
+	putSegments = "put"
+	getObjects  = "get"
+	lists       = "list"
+	putOthers   = "put_other"
+)
+
+const (
+	storeRate    = 200e6 // bytes a second that the proxy lets pass
+	segmentBytes = 64 << 20
+	coldBytes    = 1 << 30 // of a leg
+	rawRange     = 4 << 20 // of a raw GET
+	readers      = 10      // GETs at once: strata's default of remote.log.reader.threads
+	tierLimit    = 3 * time.Minute
+)
+
+// tier is a broker whose topic lies in the bucket only.
+type tier struct {
+	broker *lab.Broker
+	store  *store.MinIO
+	bytes  int64 // in the bucket
+}
+
+// openTier starts MinIO and strata and puts the topic into the bucket.
+func (r *run) openTier(ctx context.Context, partitions int, bytes int64) (t *tier, err error) {
+	t = &tier{}
+	if t.store, err = store.Start(ctx); err != nil {
+		return nil, err
+	}
+	r.closers = append(r.closers, t.store.Close)
+	t.broker, err = r.start(ctx, lab.Setup{Kind: lab.Strata, Name: "strata", Env: t.store.Env, Settings: map[string]string{
+		"strata.bucket.url": t.store.URL, "log.retention.check.interval.ms": "500",
+	}})
+	if err != nil {
+		return nil, err
+	}
+	if err := t.archive(ctx, r, topic, partitions, bytes); err != nil {
+		return nil, err
+	}
+	t.store.Throttle(storeRate)
+	return t, nil
+}
+
+// archive fills a topic, seals all of it and waits until nothing of it is left on the local disk.
+func (t *tier) archive(ctx context.Context, r *run, topic string, partitions int, bytes int64) error {
+	err := t.broker.CreateTopic(ctx, topic, partitions, "segment.bytes", fmt.Sprint(segmentBytes), "local.retention.bytes", "1")
+	if err != nil {
+		return err
+	}
+	spec := batched
+	spec.Topic, spec.Partitions, spec.PerRequest, spec.Limit, spec.Bytes = topic, partitions, min(partitions, spec.PerRequest), 0, bytes
+	m, err := r.Run(ctx, t.broker, spec)
+	if err != nil {
+		return err
+	}
+	t.bytes = m.Bytes
+	if err := t.broker.SetTopic(ctx, topic, "segment.ms", "1000"); err != nil {
+		return err
+	}
+	if err := t.broker.AwaitTiered(ctx, topic, tierLimit); err != nil {
+		return err
+	}
+	// Else what is produced on it later would be sealed every second.
+	return t.broker.SetTopic(ctx, topic, "segment.ms", "604800000")
+}
+
+// catchUp is a consumer that reads the topic from the bucket, once.
+func catchUp(partitions int) load.Spec {
+	return load.Spec{Kind: load.Consume, Topic: topic, Partitions: partitions, Groups: 1, Members: 1, Bytes: coldBytes}
+}
+
+func catchUpRow(partitions int, stored int64) row {
+	about := report.Row{
+		Name: fmt.Sprintf("catchup-%d", partitions), Title: fmt.Sprintf("Catch-up from the bucket, %d partition(s)", partitions),
+		Method: fmt.Sprintf("strata alone. %d partition(s) in 64 MiB segments that lie in MinIO only; a proxy holds the store to 200 MB/s, all connections together. One consumer with one connection reads 1 GiB of them, "+
+			"against plain ranged GETs of 4 MiB of the same objects on %d connections, as many as strata may use (remote.log.reader.threads). MinIO, proxy, broker and consumer share this machine.", partitions, readers),
+		Metrics: []report.Metric{
+			{Key: mbps, Title: "throughput", Unit: "MB/s"},
+			{Key: cpu, Title: "broker CPU", Unit: "s/GB"},
+			{Key: fetched, Title: "bytes from the bucket a byte read", Unit: "x"},
+		},
+		Claims: []report.Claim{{Metric: mbps, A: strata, B: rawGets, Target: 0.8}},
+	}
+	return row{about, func(ctx context.Context, r *run) error {
+		t, err := r.openTier(ctx, partitions, stored)
+		if err != nil {
+			return err
+		}
+		return r.interleave(ctx, r.pairs, leg{strata, func(ctx context.Context) (map[string]float64, error) {
+			_, before := t.store.Counts()
+			m, err := r.Run(ctx, t.broker, catchUp(partitions))
+			_, after := t.store.Counts()
+			return map[string]float64{mbps: m.MBps(), cpu: m.BrokerCPU / float64(m.Bytes) * 1e9, fetched: float64(after-before) / float64(m.Bytes)}, err
+		}}, leg{rawGets, func(ctx context.Context) (map[string]float64, error) {
+			rate, err := t.store.ReadRate(ctx, readers, rawRange, coldBytes)
+			return map[string]float64{mbps: rate / 1e6}, err
+		}})
+	}}
+}
+
+const liveTopic = "live"
+
+// catchUpProduce measures a producer with and without a catch-up beside it.
+func catchUpProduce(ctx context.Context, r *run) error {
+	const partitions = 32
+	t, err := r.openTier(ctx, partitions, partitions*(segmentBytes-(1<<20)))
+	if err != nil {
+		return err
+	}
+	if err := t.broker.CreateTopic(ctx, liveTopic, probe.Partitions, "remote.storage.enable", "false"); err != nil {
+		return err
+	}
+	most, err := r.maximum(ctx, t.broker, liveTopic)
+	if err != nil {
+		return err
+	}
+	spec := paced(most * 0.3)
+	spec.Topic = liveTopic
+	r.note("The maximum was %.0f batches a second; the legs sent %.0f a second.", most, spec.Rate)
+	produce := func(ctx context.Context) (map[string]float64, error) {
+		m, err := r.Run(ctx, t.broker, spec)
+		return latencies("", m), err
+	}
+	return r.interleave(ctx, r.pairs, leg{beside, func(ctx context.Context) (values map[string]float64, err error) {
+		reader := catchUp(partitions)
+		reader.Addr, reader.Bytes, reader.Wrap, reader.Limit = t.broker.Addr, 0, true, latencyLeg+time.Second
+		g, err := r.Prepare(ctx, reader)
+		if err != nil {
+			return nil, err
+		}
+		if err := g.Begin(); err != nil {
+			return nil, err
+		}
+		values, err = produce(ctx)
+		read, readErr := g.Await()
+		if err := errors.Join(err, readErr); err != nil {
+			return nil, err
+		}
+		values[mbps] = read.MBps()
+		return values, nil
+	}}, leg{alone, produce})
+}
+
+// countRequests archives a topic and reads it back once.
+func countRequests(ctx context.Context, r *run) error {
+	const partitions, stored = 6, 2 << 30
+	t, err := r.openTier(ctx, 1, coldBytes/16) // a small topic, so that the broker's own first objects are not counted
+	if err != nil {
+		return err
+	}
+	t.store.Throttle(0)
+	for i := range min(r.pairs, fewPairs) {
+		name := fmt.Sprintf("counted-%d", i)
+		err := r.sample(ctx, i, leg{strata, func(ctx context.Context) (map[string]float64, error) {
+			before, _ := t.store.Counts()
+			if err := t.archive(ctx, r, name, partitions, stored); err != nil {
+				return nil, err
+			}
+			archived, _ := t.store.Counts()
+			spec := catchUp(partitions)
+			spec.Topic, spec.Bytes = name, 0
+			m, err := r.Run(ctx, t.broker, spec)
+			if err != nil {
+				return nil, err
+			}
+			read, _ := t.store.Counts()
+			gib := float64(m.Bytes) / (1 << 30)
+			up, down := archived.Since(before), read.Since(archived)
+			r.note("Topic %d, %.2f GiB: archiving %v; reading %v.", i+1, gib, up, down)
+			return map[string]float64{
+				putSegments: float64(up.Sum("PUT segment")+up.Sum("PUT manifest")) / gib,
+				putOthers:   float64(up.Sum("PUT root")+up.Sum("PUT other")) / gib,
+				getObjects:  float64(down.Sum("GET")) / gib,
+				lists:       float64(up.Sum("LIST") + down.Sum("LIST")),
+			}, nil
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func tierRows() []row {
+	limit := func(metric string, target float64) report.Claim {
+		return report.Claim{Metric: metric, A: strata, AtMost: true, Target: target}
+	}
+	return []row{
+		catchUpRow(1, coldBytes+2*segmentBytes),
+		catchUpRow(32, 32*(segmentBytes-(1<<20))),
+		{report.Row{
+			Name: "catchup-produce", Title: "Producer's latency beside a catch-up",
+			Method: "strata alone, fsync. The open loop of the latency rows at 30 % of what strata takes of it, on a topic of its own, with and without the consumer of catchup-32 beside it.",
+			Metrics: []report.Metric{
+				{Key: p50, Title: "p50", Unit: "ms"}, {Key: p99, Title: "p99", Unit: "ms"}, {Key: p999, Title: "p99.9", Unit: "ms"},
+				{Key: mbps, Title: "catch-up", Unit: "MB/s"},
+			},
+			Claims: []report.Claim{{Metric: p99, A: beside, B: alone, AtMost: true, Target: 1.2}, {Metric: p50, A: beside, B: alone}},
+		}, catchUpProduce},
+		{report.Row{
+			Name: "requests", Title: "Object requests a GiB at 64 MiB segments",
+			Method: "strata alone. A topic of 6 partitions is produced (2 GiB), archived, and read once by one consumer after nothing of it is left on the local disk; the proxy counts. Roots, which are written every few seconds however much is archived, are shown apart. At most 3 topics.",
+			Metrics: []report.Metric{
+				{Key: putSegments, Title: "PUT of segments and manifests", Unit: "/GiB"}, {Key: putOthers, Title: "other PUT", Unit: "/GiB"},
+				{Key: getObjects, Title: "GET, read once", Unit: "/GiB"}, {Key: lists, Title: "LIST", Unit: ""},
+			},
+			Claims: []report.Claim{limit(putSegments, 36), limit(getObjects, 130), {Metric: lists, A: strata, AtMost: true, Zero: true}},
+		}, countRequests},
+	}
+}
