@@ -2,9 +2,7 @@ package replica_test
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -418,6 +416,48 @@ func TestASessionKnowsWhatThereIsAfterAnyHistory(t *testing.T) {
 	}
 }
 
+func TestAnAppendBeforeASessionIsKeptIsToldOf(t *testing.T) {
+	w := newWorld(t)
+	leaders := w.topic("t", 2)
+	s := &session{set: w.set(), told: map[replica.FetchKey]replica.FetchResult{}}
+	defer s.set.Close()
+	s.hear(s.ask(replica.FetchRequest{Put: starts(leaders), Full: true}))
+	fill(t, leaders[1], 1, 10)
+	s.set.Keep()
+	only(t, s.poll(), leaders[1])
+}
+
+func TestAnAppendDuringALookIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	leaders := w.topic("t", 2)
+	s := &session{told: map[replica.FetchKey]replica.FetchResult{}}
+	s.set = w.m.NewFetchSet(w.cold, func(k replica.FetchKey) (*replica.Leader, error) {
+		if k.Partition == 1 {
+			fill(t, leaders[0], 1, 10) // which was looked at and is registered
+		}
+		return leaders[k.Partition], nil
+	})
+	defer s.set.Close()
+	s.hear(s.ask(replica.FetchRequest{Put: starts(leaders[:1]), Full: true}))
+	s.set.Keep()
+	only(t, s.hear(s.wait(part(leaders[1], 0, enough))), leaders[0], leaders[1])
+}
+
+func TestAnAppendBetweenTheFirstLookAndItsWaitIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	leaders := w.topic("t", 2)
+	set := w.m.NewFetchSet(w.cold, func(k replica.FetchKey) (*replica.Leader, error) {
+		if k.Partition == 1 {
+			fill(t, leaders[0], 1, 10) // which was looked at and is not registered yet
+		}
+		return leaders[k.Partition], nil
+	})
+	s := &session{set: set, told: map[replica.FetchKey]replica.FetchResult{}}
+	defer s.set.Close()
+	q := replica.FetchOptions{MinBytes: 1, MaxBytes: enough, MaxWait: time.Hour}
+	only(t, s.hear(s.ask(replica.FetchRequest{FetchOptions: q, Put: starts(leaders), Full: true})), leaders...)
+}
+
 // Appends that come between a look and its wait are lost by no one: every record
 // reaches every session, none of which is ever woken by time.
 func TestNoAppendIsMissed(t *testing.T) {
@@ -469,77 +509,4 @@ func TestNoAppendIsMissed(t *testing.T) {
 		w.do(&metadatapb.Command_DeleteTopic{DeleteTopic: &metadatapb.DeleteTopic{Id: key.Topic[:]}})
 	})
 	all.Wait()
-}
-
-func TestAPollCostsWhatChangedAndNotWhatIsIdle(t *testing.T) {
-	cost := func(partitions int32) float64 {
-		w := newWorld(t)
-		leaders := w.topic("t", partitions)
-		s := newSession(t, w, starts(leaders)...)
-		fill(t, leaders[0], 1, 10)
-		got := make(chan []replica.FetchResult, 1)
-		q := replica.FetchRequest{FetchOptions: replica.FetchOptions{MaxBytes: enough}, Reply: func(r []replica.FetchResult) { got <- r }}
-		return testing.AllocsPerRun(100, func() {
-			s.set.Fetch(q)
-			for _, r := range <-got {
-				r.Records.Release()
-			}
-		})
-	}
-	if few, many := cost(10), cost(2000); many > few {
-		t.Errorf("%v allocations with 10 partitions, %v with 2,000", few, many)
-	}
-}
-
-func TestASessionTakesLittleMemory(t *testing.T) {
-	const partitions, budget = 10_000, 384 // what package api charges
-	w := newWorld(t)
-	leaders := w.topic("t", partitions)
-	heap := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	s := &session{set: w.set(), told: map[replica.FetchKey]replica.FetchResult{}}
-	defer s.set.Close()
-	parts := starts(leaders)
-	before := heap()
-	for _, r := range <-s.ask(replica.FetchRequest{Put: parts, Full: true}) {
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
-	}
-	s.set.Keep()
-	each := (int64(heap()) - int64(before)) / partitions
-	t.Logf("%d bytes of heap a partition of a session", each)
-	if each > budget {
-		t.Errorf("%d bytes of heap a partition, at most %d are charged", each, budget)
-	}
-	runtime.KeepAlive(parts)
-}
-
-// One partition of many is written to at every poll.
-func BenchmarkPoll(b *testing.B) {
-	for _, partitions := range []int32{10, 100, 1000, 10_000} {
-		b.Run(fmt.Sprintf("partitions=%d", partitions), func(b *testing.B) {
-			w := newWorld(b)
-			leaders := w.topic("t", partitions)
-			s := newSession(b, w, starts(leaders)...)
-			record, written := batch(1, 100), make(chan error, 1)
-			var put []replica.FetchPartition
-			b.ReportAllocs()
-			for next := protocol.Offset(1); b.Loop(); next++ {
-				got := s.wait(put...)
-				leaders[0].Append(append(record[:0:0], record...), replica.AcksAll, time.Now(), func(_ replica.Appended, err error) { written <- err })
-				if err := <-written; err != nil {
-					b.Fatal(err)
-				}
-				for _, r := range <-got {
-					r.Records.Release()
-				}
-				put = append(put[:0], part(leaders[0], next, enough))
-			}
-		})
-	}
 }
