@@ -42,15 +42,20 @@ func command(ctx context.Context, args []string) error {
 	names := flags.String("rows", "", "rows to run, with commas; list shows them; empty runs all")
 	pairs := flags.Int("pairs", 5, "pairs of legs that count")
 	folder := flags.String("work", "", "folder for the brokers' data, on the disk to be measured")
-	strata := flags.String("strata", "bin/strata", "the strata binary")
+	binary := flags.String("strata", "bin/strata", "the strata binary")
 	libs := flags.String("kafka", "", "folder of Kafka's jars; found in the cache when empty")
 	out := flags.String("out", "integration/bench", "folder of RESULTS.md, the pictures and results.json")
+	render := flags.Bool("render", false, "write the report again from results.json, and run nothing")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	rows, err := choose(allRows(), *names)
 	if err != nil || rows == nil {
 		return err
+	}
+	if *render {
+		all, err := report.Load(filepath.Join(*out, resultsFile))
+		return errors.Join(err, report.Write(*out, abouts(), all))
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -68,13 +73,15 @@ func command(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	l, err := lab.New(*folder, *libs, *strata, self)
+	l, err := lab.New(*folder, *libs, *binary, self)
 	if err != nil {
 		return err
 	}
 	err = runRows(ctx, l, rows, *pairs, *out)
 	return errors.Join(err, l.Close())
 }
+
+const resultsFile = "results.json"
 
 // newest is the last in the order of names of what matches.
 func newest(pattern string) (string, error) {
@@ -116,9 +123,17 @@ func choose(all []row, names string) ([]row, error) {
 	return out, nil
 }
 
+// abouts are all rows as the report needs them.
+func abouts() (out []report.Row) {
+	for _, r := range allRows() {
+		out = append(out, r.Row)
+	}
+	return out
+}
+
 // runRows runs rows and writes the report after each, so that an error later loses none.
 func runRows(ctx context.Context, l *lab.Lab, rows []row, pairs int, out string) error {
-	file := filepath.Join(out, "results.json")
+	file := filepath.Join(out, resultsFile)
 	var errs []error
 	for _, row := range rows {
 		result, err := runRow(ctx, l, row, pairs)
@@ -134,7 +149,8 @@ func runRows(ctx context.Context, l *lab.Lab, rows []row, pairs int, out string)
 		if err != nil {
 			return err
 		}
-		if err := report.Save(file, report.Merge(all, result)); err != nil {
+		all = report.Merge(all, result)
+		if err := errors.Join(report.Save(file, all), report.Write(out, abouts(), all)); err != nil {
 			return err
 		}
 	}
@@ -143,13 +159,16 @@ func runRows(ctx context.Context, l *lab.Lab, rows []row, pairs int, out string)
 
 func runRow(ctx context.Context, l *lab.Lab, row row, pairs int) (report.Result, error) {
 	r := &run{Lab: l, pairs: pairs, out: os.Stdout}
+	machine, err := l.Machine(ctx)
+	if err != nil {
+		return report.Result{}, err
+	}
 	begun := time.Now()
 	r.say("%s: %s", row.Name, row.Title)
-	err := row.run(ctx, r)
-	err = errors.Join(err, r.close())
+	err = errors.Join(row.run(ctx, r), r.close())
 	result := report.Result{
 		Row: row.Name, When: begun.UTC().Truncate(time.Second), Took: time.Since(begun).Seconds(), Pairs: pairs,
-		Samples: r.samples, Notes: r.notes,
+		Machine: machine, Samples: r.samples, Notes: r.notes,
 	}
 	r.say("%s: took %s", row.Name, time.Since(begun).Round(time.Second))
 	return result, err

@@ -50,14 +50,14 @@ type Result struct {
 
 // Machine is where and with what a row was run.
 type Machine struct {
-	CPU      string `json:"cpu"`
-	Cores    int    `json:"cores"`
-	Memory   string `json:"memory"`
-	Kernel   string `json:"kernel"`
-	Disk     string `json:"disk"`
-	Go       string `json:"go"`
-	Java     string `json:"java"`
-	Kafka    string `json:"kafka"`
-	Strata   string `json:"strata"`
-	Parallel string `json:"load_average"` // before the run: what else was going on
+	CPU    string  `json:"cpu"`
+	Cores  int     `json:"cores"`
+	Memory string  `json:"memory"`
+	Kernel string  `json:"kernel"`
+	Disk   string  `json:"disk"`
+	Go     string  `json:"go"`
+	Java   string  `json:"java"`
+	Kafka  string  `json:"kafka"`
+	Strata string  `json:"strata"`
+	Load   float64 `json:"load_average"` // before the row: what else was going on
 }

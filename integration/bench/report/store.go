@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // Load reads results.json, one Result a line; no file is no results.
@@ -50,4 +51,16 @@ func Save(path string, all []Result) error {
 		}
 	}
 	return os.WriteFile(path, text.Bytes(), 0o644)
+}
+
+// Write renders RESULTS.md and the pictures into a folder.
+func Write(folder string, rows []Row, results []Result) error {
+	for _, row := range rows {
+		if r := find(results, row.Name); r != nil {
+			if err := os.WriteFile(filepath.Join(folder, row.Name+".svg"), []byte(SVG(row, r)), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return os.WriteFile(filepath.Join(folder, "RESULTS.md"), []byte(Markdown(rows, results)), 0o644)
 }

@@ -1,0 +1,270 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// selfRow is the row that sets two equal things against each other. A metric of
+// another row is held against its metrics of the same kind.
+const selfRow = "self"
+
+// Verdict says how a claim came out.
+type Verdict string
+
+// The verdicts.
+const (
+	Met    Verdict = "met"
+	NotMet Verdict = "not met"
+	None   Verdict = "none: within what two equal brokers differ" // no claim is made
+	Shown  Verdict = ""                                           // it has no target
+	NoData Verdict = "not measured"
+)
+
+// noise is how far the ratios of the self-check reach from 1 in a metric's kind,
+// as a factor; 1 where it was not run.
+func noise(all []Result, metric string) float64 {
+	worst := 1.0
+	for i := range all {
+		if all[i].Row != selfRow {
+			continue
+		}
+		for key := range metricsOf(&all[i]) {
+			if kindOf(key) != kindOf(metric) {
+				continue
+			}
+			s := all[i].Ratio(selfA, selfB, key)
+			if s.N > 0 {
+				worst = max(worst, s.Max, 1/s.Min)
+			}
+		}
+	}
+	return worst
+}
+
+// Sides of the self-check.
+const (
+	selfA = "Kafka A"
+	selfB = "Kafka B"
+)
+
+func metricsOf(r *Result) map[string]bool {
+	out := map[string]bool{}
+	for _, s := range r.Samples {
+		for key := range s.Values {
+			out[key] = true
+		}
+	}
+	return out
+}
+
+// kindOf is the last part of a metric's key: "cache_p99" is a "p99". Throughputs are one kind.
+func kindOf(metric string) string {
+	kind := metric[strings.LastIndexByte(metric, '_')+1:]
+	if kind == "records" {
+		return "mbps"
+	}
+	return kind
+}
+
+// Judge gives the verdict on a claim, with the spread that it rests on.
+func Judge(all []Result, r *Result, c Claim) (Verdict, Spread) {
+	s := r.of(c)
+	if s.N == 0 {
+		return NoData, s
+	}
+	met := c.AtMost && s.Median <= c.Target || !c.AtMost && s.Median >= c.Target
+	hasTarget := c.Target != 0 || c.Zero
+	// To be better than an equal is a claim, to be no worse than it by some margin is not.
+	better := !hasTarget || met && (c.AtMost && c.Target < 1 || !c.AtMost && c.Target > 1)
+	if c.B != "" && r.Row != selfRow && better {
+		if n := noise(all, c.Metric); s.Median < n && s.Median > 1/n {
+			return None, s
+		}
+	}
+	switch {
+	case !hasTarget:
+		return Shown, s
+	case met:
+		return Met, s
+	default:
+		return NotMet, s
+	}
+}
+
+// Markdown renders RESULTS.md: rows in their order, of which the results have some.
+func Markdown(rows []Row, results []Result) string {
+	var b strings.Builder
+	b.WriteString("# Measured: strata and Apache Kafka on one machine\n\n" + intro)
+	machines(&b, results)
+	b.WriteString("\n## Targets\n\n| row | measure | strata | against | ratio: median (min to max) | target | verdict |\n|---|---|---|---|---|---|---|\n")
+	for _, row := range rows {
+		if r := find(results, row.Name); r != nil {
+			claims(&b, results, row, r)
+		}
+	}
+	b.WriteString("\n## Rows\n")
+	for _, row := range rows {
+		if r := find(results, row.Name); r != nil {
+			section(&b, row, r)
+		}
+	}
+	return b.String()
+}
+
+const intro = "Written by `make bench`; do not edit. `make bench ROWS=a,b PAIRS=n` repeats rows, `make bench ROWS=list` names them.\n\n" +
+	"Both brokers run on the same disk with the same settings and the same promise, at the same time, but only one is under load: the other one idles " +
+	"(rows about starts and memory run one broker alone). Legs are run in turn, A B B A A B B A; a ratio is that of two legs of one pair. " +
+	"Before a row a side is warmed up until it gets no faster, in legs that do not count. Before each leg everything is synced and the page cache is filled (by reading a sparse file), " +
+	"so that no leg finds free memory where the other one had to recycle. Kafka runs with -Xms1g -Xmx1g and the flags of its own scripts, without a log. " +
+	"The load generator is one thread in a process of its own, which sends requests that were built before (raw Produce and Fetch requests, encoded with franz-go's kmsg) and checks each answer. " +
+	"Broker CPU is user and system time of all its threads. GB and MB are decimal.\n\n" +
+	"A ratio is claimed only where it lies outside of what the self-check (Kafka against Kafka) shows for two equal brokers; else the verdict is \"none\".\n"
+
+func find(results []Result, name string) *Result {
+	for i := range results {
+		if results[i].Row == name {
+			return &results[i]
+		}
+	}
+	return nil
+}
+
+// machines lists where the results come from: one block for each that differs.
+func machines(b *strings.Builder, results []Result) {
+	b.WriteString("\n## Machine and versions\n\n| rows | machine | memory | disk | kernel | strata | Kafka | Java | Go |\n|---|---|---|---|---|---|---|---|---|\n")
+	var seen []Machine
+	for i := range results {
+		m := results[i].Machine
+		m.Load = 0
+		if slices.Contains(seen, m) {
+			continue
+		}
+		seen = append(seen, m)
+		var names []string
+		for j := range results {
+			other := results[j].Machine
+			if other.Load = 0; other == m {
+				names = append(names, results[j].Row)
+			}
+		}
+		fmt.Fprintf(b, "| %s | %s, %d cores | %s | %s | %s | %s | %s | %s | %s |\n",
+			strings.Join(names, ", "), m.CPU, m.Cores, m.Memory, m.Disk, m.Kernel, m.Strata, m.Kafka, m.Java, m.Go)
+	}
+}
+
+func claims(b *strings.Builder, all []Result, row Row, r *Result) {
+	for _, c := range row.Claims {
+		m := row.metric(c.Metric)
+		verdict, s := Judge(all, r, c)
+		left, right, ratio := quantity(r.Side(c.A, c.Metric).Median, m.Unit), "", ""
+		if c.B != "" {
+			right = c.B + ": " + quantity(r.Side(c.B, c.Metric).Median, m.Unit)
+			ratio = fmt.Sprintf("%s (%s to %s)", number(s.Median), number(s.Min), number(s.Max))
+		}
+		if c.A != "strata" {
+			left = c.A + ": " + left
+		}
+		fmt.Fprintf(b, "| [%s](#%s) | %s | %s | %s | %s | %s | %s |\n", row.Name, row.Name, m.Title, left, right, ratio, target(c, m), verdict)
+	}
+}
+
+func target(c Claim, m Metric) string {
+	sign := ">="
+	if c.AtMost {
+		sign = "<="
+	}
+	switch {
+	case c.Zero:
+		return "0"
+	case c.Target == 0:
+		return ""
+	case c.B == "":
+		return sign + " " + quantity(c.Target, m.Unit)
+	default:
+		return sign + " " + number(c.Target) + "x"
+	}
+}
+
+func section(b *strings.Builder, row Row, r *Result) {
+	fmt.Fprintf(b, "\n### %s\n\n%s. %s\n\n![%s](%s.svg)\n\n", row.Name, row.Title, row.Method, row.Title, row.Name)
+	b.WriteString("| measure | side | median | min | max | legs |\n|---|---|---|---|---|---|\n")
+	for _, m := range row.Metrics {
+		for _, side := range r.sides() {
+			if s := r.Side(side, m.Key); s.N > 0 {
+				fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %d |\n", m.Title, side, quantity(s.Median, m.Unit), number(s.Min), number(s.Max), s.N)
+			}
+		}
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(b, "\n- %s", note)
+	}
+	if len(r.Notes) > 0 {
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(b, "\n%s, %.0f s, load average before: %.2f. Again: `make bench ROWS=%s PAIRS=%d`\n",
+		r.When.Format("2006-01-02 15:04 MST"), r.Took, r.Machine.Load, r.Row, r.Pairs)
+}
+
+func (row Row) metric(key string) Metric {
+	for _, m := range row.Metrics {
+		if m.Key == key {
+			return m
+		}
+	}
+	return Metric{Key: key, Title: key}
+}
+
+// sides are in the order of their first legs.
+func (r *Result) sides() []string {
+	var out []string
+	for _, s := range r.Samples {
+		if !slices.Contains(out, s.Side) {
+			out = append(out, s.Side)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b string) int { return rank(a) - rank(b) })
+	return out
+}
+
+// rank puts strata first whoever began.
+func rank(side string) int {
+	if side == "strata" {
+		return 0
+	}
+	return 1
+}
+
+func quantity(v float64, unit string) string {
+	return strings.TrimSpace(number(v) + " " + unit)
+}
+
+// number has three digits that matter.
+func number(v float64) string {
+	switch a := math.Abs(v); {
+	case math.IsNaN(v):
+		return "-"
+	case a >= 10_000:
+		return thousands(int64(math.Round(v)))
+	case a >= 100 || a == 0:
+		return fmt.Sprintf("%.0f", v)
+	case a >= 10:
+		return fmt.Sprintf("%.1f", v)
+	case a >= 1:
+		return fmt.Sprintf("%.2f", v)
+	default:
+		return fmt.Sprintf("%.3g", v)
+	}
+}
+
+func thousands(v int64) string {
+	if v < 0 {
+		return "-" + thousands(-v)
+	}
+	if v < 1000 {
+		return fmt.Sprint(v)
+	}
+	return fmt.Sprintf("%s,%03d", thousands(v/1000), v%1000)
+}

@@ -1,0 +1,156 @@
+package report_test
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stratabroker/strata/integration/bench/report"
+)
+
+// pairs are legs of two sides.
+func pairs(name, a, b, metric string, left, right []float64) report.Result {
+	r := report.Result{Row: name, Pairs: len(left)}
+	for i := range left {
+		r.Samples = append(r.Samples,
+			report.Sample{Side: b, Pair: i, Values: map[string]float64{metric: right[i]}},
+			report.Sample{Side: a, Pair: i, Values: map[string]float64{metric: left[i]}})
+	}
+	return r
+}
+
+func TestRatiosAreOfPairsAndNotOfMedians(t *testing.T) {
+	// The machine was half as fast in the second pair: the ratio does not see it.
+	r := pairs("x", "strata", "Kafka", "mbps", []float64{200, 100, 240}, []float64{100, 50, 100})
+	got := r.Ratio("strata", "Kafka", "mbps")
+	if want := (report.Spread{Min: 2, Median: 2, Max: 2.4, N: 3}); got != want {
+		t.Errorf("ratio %+v, want %+v", got, want)
+	}
+}
+
+func TestMedianOfAnEvenNumberIsBetweenTheMiddleTwo(t *testing.T) {
+	r := pairs("x", "strata", "Kafka", "mbps", []float64{4, 1, 2, 3}, []float64{1, 1, 1, 1})
+	if got := r.Side("strata", "mbps").Median; got != 2.5 {
+		t.Errorf("median %v, want 2.5", got)
+	}
+}
+
+func TestAPairThatMissesASideIsLeftOut(t *testing.T) {
+	r := pairs("x", "strata", "Kafka", "mbps", []float64{2, 4}, []float64{1, 1})
+	r.Samples = r.Samples[:3] // Kafka's second leg only
+	if got := r.Ratio("strata", "Kafka", "mbps"); got.N != 1 || got.Median != 2 {
+		t.Errorf("ratio %+v, want 2 from one pair", got)
+	}
+	if got := r.Side("nobody", "mbps"); got.N != 0 || !math.IsNaN(got.Median) {
+		t.Errorf("a side without legs has %+v", got)
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	self := pairs("self", "Kafka A", "Kafka B", "mbps", []float64{100, 100, 80}, []float64{100, 90, 100})
+	claim := func(target float64, atMost bool) report.Claim {
+		return report.Claim{Metric: "mbps", A: "strata", B: "Kafka", Target: target, AtMost: atMost}
+	}
+	for name, tc := range map[string]struct {
+		ratio float64
+		claim report.Claim
+		want  report.Verdict
+	}{
+		"reached":                         {1.5, claim(1.3, false), report.Met},
+		"reached within the noise":        {1.2, claim(1.1, false), report.None},
+		"not reached within the noise":    {1.2, claim(1.3, false), report.NotMet},
+		"not reached":                     {0.7, claim(1.3, false), report.NotMet},
+		"upper limit kept":                {0.3, claim(0.4, true), report.Met},
+		"upper limit passed":              {0.5, claim(0.4, true), report.NotMet},
+		"limit above 1 is no claim":       {1.1, claim(1.2, true), report.Met},
+		"no target":                       {2, claim(0, false), report.Shown},
+		"no target, within the noise":     {1.1, claim(0, false), report.None},
+		"metric that nobody has measured": {1, report.Claim{Metric: "cpu", A: "strata", B: "Kafka", Target: 1}, report.NoData},
+	} {
+		r := pairs("x", "strata", "Kafka", "mbps", []float64{tc.ratio}, []float64{1})
+		if got, _ := report.Judge([]report.Result{self, r}, &r, tc.claim); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+func TestAClaimAboutOneSideIsNotHeldAgainstTheNoise(t *testing.T) {
+	r := report.Result{Row: "x", Samples: []report.Sample{{Side: "strata", Values: map[string]float64{"rss": 50, "list": 0}}}}
+	for _, c := range []report.Claim{
+		{Metric: "rss", A: "strata", AtMost: true, Target: 60},
+		{Metric: "list", A: "strata", AtMost: true, Zero: true},
+	} {
+		if got, _ := report.Judge(nil, &r, c); got != report.Met {
+			t.Errorf("%s: %q, want %q", c.Metric, got, report.Met)
+		}
+	}
+}
+
+var about = report.Row{
+	Name: "x", Title: "A <row>", Method: "How.",
+	Metrics: []report.Metric{{Key: "mbps", Title: "throughput", Unit: "MB/s"}},
+	Claims:  []report.Claim{{Metric: "mbps", A: "strata", B: "Kafka", Target: 1.3}},
+}
+
+func TestThePageHasTheTargetAndTheCommand(t *testing.T) {
+	r := pairs("x", "strata", "Kafka", "mbps", []float64{2000, 12_345}, []float64{1000, 1000})
+	r.Notes = []string{"Something."}
+	page := report.Markdown([]report.Row{about, {Name: "not run"}}, []report.Result{r})
+	for _, want := range []string{
+		"| [x](#x) | throughput | 7172 MB/s | Kafka: 1000 MB/s | 7.17 (2.00 to 12.3) | >= 1.30x | met |",
+		"| throughput | strata | 7172 MB/s | 2000 | 12,345 | 2 |", "![A <row>](x.svg)", "- Something.", "make bench ROWS=x PAIRS=2",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %q in\n%s", want, page)
+		}
+	}
+	if strings.Contains(page, "not run") {
+		t.Error("the page names a row without results")
+	}
+}
+
+func TestThePictureIsXMLWithADotALeg(t *testing.T) {
+	r := pairs("x", "strata", "Kafka", "mbps", []float64{2, 3}, []float64{1, 1})
+	decoder := xml.NewDecoder(strings.NewReader(report.SVG(about, &r)))
+	dots := 0
+	for {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "circle" {
+			dots++
+		}
+	}
+	if dots != 4 {
+		t.Errorf("%d dots, want 4", dots)
+	}
+}
+
+func TestARowThatIsRunAgainTakesTheOldPlace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results.json")
+	if all, err := report.Load(file); err != nil || all != nil {
+		t.Fatalf("no file: %v, %v", all, err)
+	}
+	var all []report.Result
+	for _, r := range []report.Result{{Row: "a", Pairs: 1}, {Row: "b", Pairs: 1}, {Row: "a", Pairs: 2}} {
+		all = report.Merge(all, r)
+		if err := report.Save(file, all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := report.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || got[0].Row != "a" || got[0].Pairs != 2 || got[1].Row != "b" {
+		t.Errorf("read back %+v", got)
+	}
+}
