@@ -65,17 +65,6 @@ type DirConfig struct {
 	OnFatal func(error)
 }
 
-// CommitPath chooses between the two ways to commit (DESIGN D6).
-type CommitPath string
-
-// The ways: what is small goes through the journal, what is large by the files; or
-// everything goes one way as far as it can. An empty CommitPath is CommitAuto.
-const (
-	CommitAuto    CommitPath = "auto"
-	CommitFile    CommitPath = "file"
-	CommitJournal CommitPath = "journal"
-)
-
 // Config is what one partition's topic settings mean to its log. It may be
 // changed while the log is open. A size or time of 0 means no limit, but for
 // SegmentMinBytes.

@@ -15,6 +15,17 @@ import (
 // maxSyncs is how many files of one log directory are synced at a time.
 const maxSyncs = 8
 
+// CommitPath chooses between the two ways to commit (DESIGN D6).
+type CommitPath string
+
+// The ways: what is small goes through the journal, what is large by the files; or
+// everything goes one way as far as it can. An empty CommitPath is CommitAuto.
+const (
+	CommitAuto    CommitPath = "auto"
+	CommitFile    CommitPath = "file"
+	CommitJournal CommitPath = "journal"
+)
+
 // committer makes the appends of a directory's logs durable (DESIGN D6). It
 // calls Log.commit, which says what has become so.
 type committer interface {

@@ -7,15 +7,19 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stratabroker/strata/broker/log"
 	"github.com/stratabroker/strata/broker/vfs"
 	"github.com/stratabroker/strata/protocol"
 )
 
-func TestAppendReadRollAndEvictTogether(t *testing.T) {
+func TestAppendReadRollAndEvictTogether(t *testing.T) { eachPath(t, testTogether) }
+
+func testTogether(t *testing.T, commit log.CommitPath) {
 	fsys := vfs.NewMem()
-	w := start(t, fsys, func(c *log.DirConfig) { c.MaxOpenFiles = 3 })
+	w := start(t, fsys, func(c *log.DirConfig) { c.MaxOpenFiles = 3 }, commitBy(commit))
+	w.dir.SetJournal(64<<10, 16<<10, 8<<10, 8<<10, time.Millisecond)
 	p := w.open(small)
 	const n = 2000
 	var done atomic.Bool

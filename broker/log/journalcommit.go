@@ -8,7 +8,14 @@ import (
 )
 
 // journalAppend is the pending bytes of a log from which on its file is synced instead: every
-// byte that goes through the journal is written twice.
+// byte that goes through the journal is written twice. Measured on ext4, one append to each partition:
+//
+//	partitions x bytes    1x100  8x100  1x16K  8x16K  1x128K  6x128K  100x1K  1000x1K
+//	by the files, ms       0.39    1.2   0.24    1.1    0.32     1.2     5.7       71
+//	by the journal, ms     0.22   0.19   0.18   0.65    0.45     3.2     2.7       11
+//
+// What is small goes through the journal however few partitions there are: syncing a file that
+// has grown waits for the file system's own journal.
 const journalAppend = 32 << 10
 
 // part is a log's part in a round of the journal: the bytes [pos, size) of its

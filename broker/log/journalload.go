@@ -79,27 +79,17 @@ func (r *journalLoader) read(s *journalSegment, newest bool) (err error) {
 		}
 	}
 	w := &window{file: f, size: s.size}
-	header, err := w.bytes(0, int(min(s.size, journalHeaderLen)))
+	whole, err := r.header(w, s, newest)
 	if err != nil {
 		return err
 	}
-	id, first, headerErr := parseJournalHeader(header)
-	switch {
-	case headerErr != nil && !newest:
-		return r.corrupt(s, 0, headerErr.Error())
-	case headerErr == nil && first != s.first:
-		return r.corrupt(s, 0, fmt.Sprintf("it begins with round %d", first))
-	case len(j.segments) > 0 && s.first != j.number+1:
-		return r.corrupt(s, 0, fmt.Sprintf("it begins with round %d, the segment before ends with %d", s.first, j.number))
-	}
-	s.id, s.last, s.end = id, s.first-1, journalBlock
-	if headerErr == nil {
+	if whole {
 		j.number = s.last
 		if err := r.rounds(w, s); err != nil {
 			return err
 		}
 	}
-	if err := r.nothingAfter(w, s, headerErr == nil); err != nil {
+	if err := r.nothingAfter(w, s, whole); err != nil {
 		return err
 	}
 	if s.last < s.first && newest {
@@ -109,6 +99,26 @@ func (r *journalLoader) read(s *journalSegment, newest bool) (err error) {
 	j.segments = append(j.segments, s)
 	j.bytes += s.size
 	return nil
+}
+
+// header reads a segment's first block. Only that of the newest may not be whole: a crash may have
+// come while it was being made.
+func (r *journalLoader) header(w *window, s *journalSegment, newest bool) (whole bool, err error) {
+	b, err := w.bytes(0, int(min(s.size, journalHeaderLen)))
+	if err != nil {
+		return false, err
+	}
+	id, first, err := parseJournalHeader(b)
+	switch {
+	case err != nil && !newest:
+		return false, r.corrupt(s, 0, err.Error())
+	case err == nil && first != s.first:
+		return false, r.corrupt(s, 0, fmt.Sprintf("it begins with round %d", first))
+	case len(r.j.segments) > 0 && s.first != r.j.number+1:
+		return false, r.corrupt(s, 0, fmt.Sprintf("it begins with round %d, the segment before ends with %d", s.first, r.j.number))
+	}
+	s.id, s.last, s.end = id, s.first-1, journalBlock
+	return err == nil, nil
 }
 
 // rounds takes the rounds of a segment until one is bad.

@@ -346,4 +346,3 @@ func sameKind(a, b error) bool {
 	fenced := errors.Is(a, producer.ErrInvalidProducerEpoch) == errors.Is(b, producer.ErrInvalidProducerEpoch)
 	return (a == nil) == (b == nil) && fenced
 }
-
