@@ -65,7 +65,7 @@ var fetchShape = []field{
 	list(64,
 		until(12, text()),
 		since(13, fixed(16)),
-		list(80,
+		list(512, // decoded, and what a fetch keeps of it while it waits
 			fixed(4),            // partition
 			since(9, fixed(4)),  // current leader epoch
 			fixed(8),            // fetch offset
