@@ -73,7 +73,7 @@ type leg struct {
 
 // warmLegs is how many legs a side may take to become as fast as it gets: the
 // JVM compiles while it runs, which takes it ten times as long as a leg.
-const warmLegs = 8
+const warmLegs = 10
 
 // warm runs each leg until two in a row were no more than a twentieth better than the best before.
 func (r *run) warm(ctx context.Context, metric string, legs ...leg) error {

@@ -134,6 +134,10 @@ func abouts() (out []report.Row) {
 // runRows runs rows and writes the report after each, so that an error later loses none.
 func runRows(ctx context.Context, l *lab.Lab, rows []row, pairs int, out string) error {
 	file := filepath.Join(out, resultsFile)
+	all, err := report.Load(file)
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, row := range rows {
 		result, err := runRow(ctx, l, row, pairs)
@@ -144,10 +148,6 @@ func runRows(ctx context.Context, l *lab.Lab, rows []row, pairs int, out string)
 			errs = append(errs, fmt.Errorf("row %s: %w", row.Name, err))
 			fmt.Fprintln(os.Stderr, "bench:", errs[len(errs)-1])
 			continue
-		}
-		all, err := report.Load(file)
-		if err != nil {
-			return err
 		}
 		all = report.Merge(all, result)
 		if err := errors.Join(report.Save(file, all), report.Write(out, abouts(), all)); err != nil {

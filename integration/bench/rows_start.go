@@ -151,14 +151,23 @@ func (r *run) startsKilled(ctx context.Context) error {
 		if err := b.CreateTopic(ctx, firstTopic, 1); err != nil {
 			return nil, err
 		}
-		return b, b.CreateTopic(ctx, topic, batched.Partitions)
+		if err := b.CreateTopic(ctx, topic, batched.Partitions); err != nil {
+			return nil, err
+		}
+		return b, b.Stop()
 	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
+		if err := b.Start(ctx); err != nil {
+			return nil, err
+		}
 		if err := r.stock(ctx, b, legBytes); err != nil {
 			return nil, err
 		}
 		b.Kill()
 		took, err := firstAck(ctx, b, false)
-		return map[string]float64{startKilled: took}, err
+		if err != nil {
+			return nil, err
+		}
+		return map[string]float64{startKilled: took}, b.Stop()
 	})
 	if err != nil {
 		return err

@@ -64,7 +64,7 @@ func (r *run) openTier(ctx context.Context, partitions int, bytes int64) (t *tie
 
 // archive fills a topic, seals all of it and waits until nothing of it is left on the local disk.
 func (t *tier) archive(ctx context.Context, r *run, topic string, partitions int, bytes int64) error {
-	err := t.broker.CreateTopic(ctx, topic, partitions, "segment.bytes", fmt.Sprint(segmentBytes), "local.retention.bytes", "1")
+	err := t.broker.CreateTopic(ctx, topic, partitions, "segment.bytes", fmt.Sprint(segmentBytes), "local.retention.bytes", "0")
 	if err != nil {
 		return err
 	}
@@ -213,7 +213,9 @@ func tierRows() []row {
 			Name: "catchup-produce", Title: "Producer's latency beside a catch-up",
 			Method: "strata alone, fsync. The open loop of the latency rows at 30 % of what strata takes of it, on a topic of its own, with and without the consumer of catchup-32 beside it.",
 			Metrics: []report.Metric{
-				{Key: p50, Title: "p50", Unit: "ms"}, {Key: p99, Title: "p99", Unit: "ms"}, {Key: p999, Title: "p99.9", Unit: "ms"},
+				{Key: p50, Title: "p50", Unit: "ms"},
+				{Key: p99, Title: "p99", Unit: "ms"},
+				{Key: p999, Title: "p99.9", Unit: "ms"},
 				{Key: mbps, Title: "catch-up", Unit: "MB/s"},
 			},
 			Claims: []report.Claim{{Metric: p99, A: beside, B: alone, AtMost: true, Target: 1.2}, {Metric: p50, A: beside, B: alone}},
@@ -222,8 +224,10 @@ func tierRows() []row {
 			Name: "requests", Title: "Object requests a GiB at 64 MiB segments",
 			Method: "strata alone. A topic of 6 partitions is produced (2 GiB), archived, and read once by one consumer after nothing of it is left on the local disk; the proxy counts. Roots, which are written every few seconds however much is archived, are shown apart. At most 3 topics.",
 			Metrics: []report.Metric{
-				{Key: putSegments, Title: "PUT of segments and manifests", Unit: "/GiB"}, {Key: putOthers, Title: "other PUT", Unit: "/GiB"},
-				{Key: getObjects, Title: "GET, read once", Unit: "/GiB"}, {Key: lists, Title: "LIST", Unit: ""},
+				{Key: putSegments, Title: "PUT of segments and manifests", Unit: "/GiB"},
+				{Key: putOthers, Title: "other PUT", Unit: "/GiB"},
+				{Key: getObjects, Title: "GET, read once", Unit: "/GiB"},
+				{Key: lists, Title: "LIST", Unit: ""},
 			},
 			Claims: []report.Claim{limit(putSegments, 36), limit(getObjects, 130), {Metric: lists, A: strata, AtMost: true, Zero: true}},
 		}, countRequests},

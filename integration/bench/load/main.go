@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lines that the process and whoever runs it exchange: it writes Ready once it
-// is connected, waits for a line, runs, and writes the Result as JSON.
+// Ready is the line that the process writes once it is connected. It then waits
+// for a line, runs, and writes the Result as JSON.
 const Ready = "ready"
 
 // The open loop wakes when a request is due, but not more often or more seldom than this.

@@ -67,18 +67,22 @@ type Result struct {
 func (r Result) MBps() float64 { return float64(r.Bytes) / 1e6 / r.Seconds }
 
 func (s Spec) check() error {
-	ok := s.Partitions > 0
+	ok := false
 	switch s.Kind {
-	case Produce, Paced:
-		ok = ok && s.Conns > 0 && s.Window > 0 && s.BatchRecords > 0 && s.RecordBytes > 0 &&
-			s.PerRequest > 0 && s.PerRequest <= s.Partitions && s.Acks != 0 && (s.Kind == Produce || s.Rate > 0 && s.Limit > 0)
+	case Produce:
+		ok = s.produces()
+	case Paced:
+		ok = s.produces() && s.Rate > 0 && s.Limit > 0
 	case Consume:
-		ok = ok && s.Groups > 0 && s.Members > 0 && s.Members <= s.Partitions && (!s.Wrap || s.Bytes > 0 || s.Limit > 0)
-	default:
-		ok = false
+		ends := !s.Wrap || s.Bytes > 0 || s.Limit > 0
+		ok = s.Groups > 0 && s.Members > 0 && s.Members <= s.Partitions && ends
 	}
 	if !ok {
 		return fmt.Errorf("load: the spec contradicts itself: %+v", s)
 	}
 	return nil
+}
+
+func (s Spec) produces() bool {
+	return min(s.Conns, s.Window, s.BatchRecords, s.RecordBytes, s.PerRequest) > 0 && s.PerRequest <= s.Partitions && s.Acks != 0
 }

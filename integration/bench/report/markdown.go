@@ -75,17 +75,17 @@ func Judge(all []Result, r *Result, c Claim) (Verdict, Spread) {
 	if s.N == 0 {
 		return NoData, s
 	}
-	met := c.AtMost && s.Median <= c.Target || !c.AtMost && s.Median >= c.Target
-	hasTarget := c.Target != 0 || c.Zero
-	// To be better than an equal is a claim, to be no worse than it by some margin is not.
-	better := !hasTarget || met && (c.AtMost && c.Target < 1 || !c.AtMost && c.Target > 1)
+	aimed := c.Target != 0 || c.Zero
+	met := aimed && c.reached(s.Median)
+	// To be better than an equal is a claim; to be no worse by some margin is not.
+	better := !aimed || met && c.beyondEqual()
 	if c.B != "" && r.Row != selfRow && better {
 		if n := noise(all, c.Metric); s.Median < n && s.Median > 1/n {
 			return None, s
 		}
 	}
 	switch {
-	case !hasTarget:
+	case !aimed:
 		return Shown, s
 	case met:
 		return Met, s
@@ -93,6 +93,17 @@ func Judge(all []Result, r *Result, c Claim) (Verdict, Spread) {
 		return NotMet, s
 	}
 }
+
+// reached tells whether a value is on the right side of the target.
+func (c Claim) reached(v float64) bool {
+	if c.AtMost {
+		return v <= c.Target
+	}
+	return v >= c.Target
+}
+
+// beyondEqual tells whether two equal sides miss the target.
+func (c Claim) beyondEqual() bool { return !c.reached(1) }
 
 // Markdown renders RESULTS.md: rows in their order, of which the results have some.
 func Markdown(rows []Row, results []Result) string {
