@@ -25,7 +25,7 @@ func rssAfter(ctx context.Context, b *lab.Broker, idle time.Duration) (float64, 
 func rssIdle(ctx context.Context, r *run) error {
 	legOf := func(side string, kind lab.Kind) leg {
 		return leg{side, func(ctx context.Context) (map[string]float64, error) {
-			b, err := r.Format(ctx, defaultSetup(kind))
+			b, err := r.format(ctx, defaultSetup(kind))
 			if err != nil {
 				return nil, err
 			}

@@ -101,7 +101,7 @@ func eachKind(ctx context.Context, make func(context.Context, lab.Kind) (*lab.Br
 func (r *run) startsEmpty(ctx context.Context) error {
 	begin := func(side string, kind lab.Kind) leg {
 		return leg{side, func(ctx context.Context) (map[string]float64, error) {
-			b, err := r.Format(ctx, defaultSetup(kind))
+			b, err := r.format(ctx, defaultSetup(kind))
 			if err != nil {
 				return nil, err
 			}

@@ -1,0 +1,7 @@
+package lab
+
+// ParseStat and Kilobytes read /proc.
+var (
+	ParseStat = parseStat
+	Kilobytes = kilobytes
+)

@@ -1,0 +1,34 @@
+package lab_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stratabroker/strata/integration/bench/lab"
+)
+
+func TestCPUTimeIsReadPastAnyName(t *testing.T) {
+	const rest = " S 1 2 3 4 5 6 7 8 9 10 1234 66 0 0 20 0 30 0 100"
+	for _, name := range []string{"(java)", "(a b) c)", "()"} {
+		if got, err := lab.ParseStat("77 " + name + rest); err != nil || got != 13 {
+			t.Errorf("%s: %v s, %v, want 13", name, got, err)
+		}
+	}
+	if _, err := lab.ParseStat("77 (java) S 1"); err == nil {
+		t.Error("a line that is cut short is taken")
+	}
+}
+
+func TestKilobytesAreBytes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "status")
+	if err := os.WriteFile(file, []byte("Name:\tx\nVmRSSx:\t    9 kB\nVmRSS:\t  1024 kB\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := lab.Kilobytes(file, "VmRSS"); err != nil || got != 1<<20 {
+		t.Errorf("%d, %v, want 1 MiB", got, err)
+	}
+	if _, err := lab.Kilobytes(file, "VmSwap"); err == nil {
+		t.Error("a name that is not there is found")
+	}
+}
