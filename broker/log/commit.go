@@ -15,17 +15,6 @@ import (
 // maxSyncs is how many files of one log directory are synced at a time.
 const maxSyncs = 8
 
-// CommitPath chooses between the two ways to commit (DESIGN D6).
-type CommitPath string
-
-// The ways: what is small goes through the journal, what is large by the files; or
-// everything goes one way as far as it can. An empty CommitPath is CommitAuto.
-const (
-	CommitAuto    CommitPath = "auto"
-	CommitFile    CommitPath = "file"
-	CommitJournal CommitPath = "journal"
-)
-
 // committer makes the appends of a directory's logs durable (DESIGN D6). It
 // calls Log.commit, which says what has become so.
 type committer interface {
@@ -159,9 +148,7 @@ func (g *groupCommit) round() {
 	for _, l := range r.overdue {
 		g.file(l)
 	}
-	for _, p := range r.done {
-		p.tell()
-	}
+	r.tell()
 }
 
 // finish ends a log's commit, or queues the next one. It needs mu.
@@ -298,8 +285,8 @@ func (l *Log) commit() error {
 	if err != nil {
 		return err
 	}
-	if target >= 0 && l.dir.cfg.Fsync && l.events.Durable != nil {
-		l.events.Durable(target)
+	if target >= 0 && l.dir.cfg.Fsync {
+		l.tellDurable(target)
 	}
 	if sealed && l.events.Sealed != nil {
 		l.events.Sealed()

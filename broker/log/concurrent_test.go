@@ -14,9 +14,14 @@ import (
 	"github.com/stratabroker/strata/protocol"
 )
 
-func TestAppendReadRollAndEvictTogether(t *testing.T) { eachPath(t, testTogether) }
+func TestAppendReadRollAndEvictTogether(t *testing.T) {
+	for _, commit := range paths {
+		t.Run(string(commit), func(t *testing.T) { together(t, commit) })
+	}
+}
 
-func testTogether(t *testing.T, commit log.CommitPath) {
+func together(t *testing.T, commit log.CommitPath) {
+	t.Helper()
 	fsys := vfs.NewMem()
 	w := start(t, fsys, func(c *log.DirConfig) { c.MaxOpenFiles = 3 }, commitBy(commit))
 	w.dir.SetJournal(64<<10, 16<<10, 8<<10, 8<<10, time.Millisecond)

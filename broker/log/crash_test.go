@@ -99,53 +99,53 @@ func recoverAndVerify(t *testing.T, left *vfs.Mem, id string, g *load) error {
 	return nil
 }
 
-// eachPath runs a test for each way to commit.
-func eachPath(t *testing.T, test func(t *testing.T, commit log.CommitPath)) {
-	for _, commit := range []log.CommitPath{log.CommitFile, log.CommitJournal, log.CommitAuto} {
-		t.Run(string(commit), func(t *testing.T) { test(t, commit) })
-	}
-}
+// paths are the ways to commit, each of which is crashed.
+var paths = []log.CommitPath{log.CommitFile, log.CommitJournal, log.CommitAuto}
 
 func TestNoCrashLosesWhatWasAcknowledged(t *testing.T) {
-	eachPath(t, func(t *testing.T, commit log.CommitPath) {
-		const ops = 120
-		seeds, cases, steps := 3, 0, 0
-		for seed := range uint64(seeds) {
-			whole, g := crashAt(t, seed, commit, ops, 0)
-			if g.err != nil {
-				t.Fatal(g.err)
-			}
-			total := whole.DurableSteps()
-			steps += total
-			for n := 1 + int(seed)%crashStride; n <= total; n += crashStride {
-				left, g := crashAt(t, seed, commit, ops, n)
-				for _, a := range aftermaths(seed<<16 + uint64(n)) {
-					cases++
-					if err := recoverAndVerify(t, a.make(left), a.boot, g); err != nil {
-						t.Fatalf("seed %d, crash before durable step %d, %s: %v\n%s", seed, n, a.name, err, explain(t, a.make(left), a.boot, g))
+	for _, commit := range paths {
+		t.Run(string(commit), func(t *testing.T) {
+			const ops = 120
+			seeds, cases, steps := 3, 0, 0
+			for seed := range uint64(seeds) {
+				whole, g := crashAt(t, seed, commit, ops, 0)
+				if g.err != nil {
+					t.Fatal(g.err)
+				}
+				total := whole.DurableSteps()
+				steps += total
+				for n := 1 + int(seed)%crashStride; n <= total; n += crashStride {
+					left, g := crashAt(t, seed, commit, ops, n)
+					for _, a := range aftermaths(seed<<16 + uint64(n)) {
+						cases++
+						if err := recoverAndVerify(t, a.make(left), a.boot, g); err != nil {
+							t.Fatalf("seed %d, crash before durable step %d, %s: %v\n%s", seed, n, a.name, err, explain(t, a.make(left), a.boot, g))
+						}
 					}
 				}
 			}
-		}
-		t.Logf("%d durable steps of %d loads, %d crashes recovered", steps, seeds, cases)
-	})
+			t.Logf("%d durable steps of %d loads, %d crashes recovered", steps, seeds, cases)
+		})
+	}
 }
 
 func TestACrashDuringRecoveryLosesNothing(t *testing.T) {
-	eachPath(t, func(t *testing.T, commit log.CommitPath) {
-		const ops = 80
-		cases := 0
-		for seed := range uint64(2) {
-			whole, _ := crashAt(t, seed, commit, ops, 0)
-			for n := 1 + int(seed); n <= whole.DurableSteps(); n += 43 * crashStride {
-				left, g := crashAt(t, seed, commit, ops, n)
-				for _, a := range aftermaths(seed<<16 + uint64(n)) {
-					cases += crashRecovery(t, left, a, g)
+	for _, commit := range paths {
+		t.Run(string(commit), func(t *testing.T) {
+			const ops = 80
+			cases := 0
+			for seed := range uint64(2) {
+				whole, _ := crashAt(t, seed, commit, ops, 0)
+				for n := 1 + int(seed); n <= whole.DurableSteps(); n += 43 * crashStride {
+					left, g := crashAt(t, seed, commit, ops, n)
+					for _, a := range aftermaths(seed<<16 + uint64(n)) {
+						cases += crashRecovery(t, left, a, g)
+					}
 				}
 			}
-		}
-		t.Logf("%d crashes recovered", cases)
-	})
+			t.Logf("%d crashes recovered", cases)
+		})
+	}
 }
 
 // crashRecovery stops the recovery of what one crash left at each of its durable steps.
@@ -190,37 +190,39 @@ func crashRecovery(t *testing.T, left *vfs.Mem, a aftermath, g *load) (cases int
 // TestManyLives crashes, recovers and goes on, again and again, at places of chance: what an
 // earlier life left must never come back.
 func TestManyLives(t *testing.T) {
-	eachPath(t, func(t *testing.T, commit log.CommitPath) {
-		lives, journaled := 0, int64(0)
-		for seed := range uint64(400 / crashStride) {
-			rng := rand.New(rand.NewPCG(seed, 2))
-			fsys := vfs.NewMem()
-			g := newLoad(seed, nil, commit)
-			g.trace = &trace{}
-			id := "boot-0"
-			for life := range 6 {
-				fsys.StopAt(1 + rng.IntN(200))
-				g.trace.add(fmt.Sprintf("life %d in %s", life, id))
-				fsys.Fail(g.trace.hook)
-				g.live(t, fsys, id, 60)
-				if t.Failed() {
-					t.Fatalf("seed %d, life %d: %v\n%s", seed, life, g.err, g.trace)
-				}
-				lives++
-				for _, p := range g.parts {
-					if p != nil {
-						journaled += p.recovery.JournaledBytes
+	for _, commit := range paths {
+		t.Run(string(commit), func(t *testing.T) {
+			lives, journaled := 0, int64(0)
+			for seed := range uint64(400 / crashStride) {
+				rng := rand.New(rand.NewPCG(seed, 2))
+				fsys := vfs.NewMem()
+				g := newLoad(seed, nil, commit)
+				g.trace = &trace{}
+				id := "boot-0"
+				for life := range 6 {
+					fsys.StopAt(1 + rng.IntN(200))
+					g.trace.add(fmt.Sprintf("life %d in %s", life, id))
+					fsys.Fail(g.trace.hook)
+					g.live(t, fsys, id, 60)
+					if t.Failed() {
+						t.Fatalf("seed %d, life %d: %v\n%s", seed, life, g.err, g.trace)
 					}
+					lives++
+					for _, p := range g.parts {
+						if p != nil {
+							journaled += p.recovery.JournaledBytes
+						}
+					}
+					a := aftermaths(seed<<8 + uint64(life))[rng.IntN(6)]
+					if a.boot != "boot-1" {
+						id = fmt.Sprint("boot-", life+1)
+					}
+					fsys = a.make(fsys)
 				}
-				a := aftermaths(seed<<8 + uint64(life))[rng.IntN(6)]
-				if a.boot != "boot-1" {
-					id = fmt.Sprint("boot-", life+1)
-				}
-				fsys = a.make(fsys)
 			}
-		}
-		t.Logf("%d lives, %d bytes came back from the journal", lives, journaled)
-	})
+			t.Logf("%d lives, %d bytes came back from the journal", lives, journaled)
+		})
+	}
 }
 
 // live opens what is left of the life before, checks it, and goes on until the world stops.

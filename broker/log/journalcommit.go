@@ -7,6 +7,17 @@ import (
 	"github.com/stratabroker/strata/protocol"
 )
 
+// CommitPath chooses between the two ways to commit (DESIGN D6).
+type CommitPath string
+
+// The ways: what is small goes through the journal, what is large by the files; or
+// everything goes one way as far as it can. An empty CommitPath is CommitAuto.
+const (
+	CommitAuto    CommitPath = "auto"
+	CommitFile    CommitPath = "file"
+	CommitJournal CommitPath = "journal"
+)
+
 // journalAppend is the pending bytes of a log from which on its file is synced instead: every
 // byte that goes through the journal is written twice. Measured on ext4, one append to each partition:
 //
@@ -30,7 +41,7 @@ type part struct {
 // roundResult says what became of the logs of a round.
 type roundResult struct {
 	done    []part // durable now
-	idle    []*Log // had nothing to commit
+	idle    []*Log // are durable already
 	later   []*Log // did not fit into the round
 	files   []*Log // are to be committed by their files
 	overdue []*Log // the same, because the journal reaches a bound
@@ -205,9 +216,18 @@ func (p part) leave(failed error) {
 	p.segment.unpin()
 }
 
-// tell calls the event.
-func (p part) tell() {
-	if p.log.events.Durable != nil {
-		p.log.events.Durable(p.to)
+// tell calls the events. Whom it finds durable already may not have been told: it was truncated.
+func (r roundResult) tell() {
+	for _, p := range r.done {
+		p.log.tellDurable(p.to)
+	}
+	for _, l := range r.idle {
+		l.tellDurable(l.Durable())
+	}
+}
+
+func (l *Log) tellDurable(to protocol.Offset) {
+	if l.events.Durable != nil {
+		l.events.Durable(to)
 	}
 }
