@@ -468,3 +468,24 @@ func TestATruncationTellsOfWhatItMadeDurable(t *testing.T) {
 	}
 	check(t, w.dir.Close(true))
 }
+
+func TestTheJournalPinsNoMoreThanHalfOfTheFileHandles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := vfs.NewMem()
+		w, parts := journaled(t, fsys, 40, func(c *log.DirConfig) { c.MaxOpenFiles = 20 })
+		for range 5 {
+			for i, p := range parts {
+				p.add(1, "v")
+				p.flush()
+				synctest.Wait() // until what is overdue is synced
+				if _, live, _ := w.dir.JournalState(); live == 0 || live > 10 {
+					t.Fatalf("the journal holds %d logs after log %d", live, i)
+				}
+			}
+		}
+		check(t, w.dir.Close(true))
+		if n := fsys.OpenFiles(); n > 0 {
+			t.Errorf("%d files are open", n)
+		}
+	})
+}

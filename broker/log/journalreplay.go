@@ -38,8 +38,10 @@ func (r *recovering) replay() (protocol.Offset, error) {
 		return active.filled.Load().next, nil
 	}
 	before := active.filled.Load().size
-	if err := r.apply(active, places); err != nil {
-		return 0, err
+	if active.filled.Load().next < known {
+		if err := r.apply(active, places); err != nil {
+			return 0, err
+		}
 	}
 	done := active.filled.Load()
 	r.rec.JournaledBytes = done.size - before
