@@ -71,15 +71,18 @@ type leg struct {
 	run  func(context.Context) (map[string]float64, error)
 }
 
-// warmLegs is how many legs a side may take to become as fast as it gets: the
-// JVM compiles while it runs, which takes it ten times as long as a leg.
-const warmLegs = 10
+// How many legs a side may take to become as fast as it gets: the JVM compiles
+// while it runs, which takes it ten times as long as a leg.
+const (
+	warmLegs = 12 // at most
+	warmIdle = 3  // legs in a row that brought nothing: one of them may have met a disturbance
+)
 
-// warm runs each leg until two in a row were no more than a twentieth better than the best before.
+// warm runs each leg until warmIdle in a row were no more than a twentieth better than the best before.
 func (r *run) warm(ctx context.Context, metric string, legs ...leg) error {
 	for _, l := range legs {
 		best, idle := 0.0, 0
-		for i := 0; i < warmLegs && idle < 2; i++ {
+		for i := 0; i < warmLegs && idle < warmIdle; i++ {
 			values, err := r.turn(ctx, "warm-up", l)
 			if err != nil {
 				return err

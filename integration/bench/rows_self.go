@@ -72,6 +72,9 @@ func selfCheck(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
+	if _, err := r.maximum(ctx, brokers[kafkaB], topic); err != nil { // so that it is as warm
+		return err
+	}
 	return r.interleave(ctx, r.pairs, legs(func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
 		m, err := r.Run(ctx, b, paced(most/2))
 		all := latencies("", m)
