@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/stratabroker/strata/protocol"
@@ -17,8 +16,8 @@ import (
 const (
 	// firstRead is the most that is allocated for a frame before any of it was seen.
 	firstRead = 64 * kib
-	// secondRead is the most that is allocated for a frame of which the kernel
-	// holds firstRead: most frames are not larger, and are read without a copy.
+	// secondRead is the most that is allocated once firstRead has come: nearly all
+	// frames are not larger, so that little is copied.
 	secondRead = 2 * mib
 	// growth: beyond that, what is allocated is at most that many times what has
 	// arrived (and, while it is copied, as much again, which is not charged).
@@ -69,15 +68,11 @@ type exchange struct {
 }
 
 func newConn(s *Server, l Listener, nc net.Conn) *conn {
-	c := &conn{
-		s: s, nc: nc, done: make(chan struct{}), room: make(chan struct{}, 1),
+	return &conn{
+		s: s, nc: nc, mark: lowWaterOf(nc), done: make(chan struct{}), room: make(chan struct{}, 1),
 		info:     &Conn{Listener: l.Name, Principal: l.Principal, Remote: nc.RemoteAddr()},
 		listener: l.Name, remote: nc.RemoteAddr(),
 	}
-	if socket, ok := nc.(syscall.Conn); ok {
-		c.mark.raw, _ = socket.SyscallConn() // fails on a closed connection, as the first read will
-	}
-	return c
 }
 
 // read is the reader goroutine.
@@ -239,22 +234,13 @@ func (c *conn) readFrame(ch *charge, prefix []byte, size int64) (*[]byte, error)
 	if err := c.nc.SetReadDeadline(deadline); err != nil {
 		return nil, err
 	}
-	first := size
-	if size > firstRead {
-		first = min(size, secondRead)
-		if err := c.mark.wait(firstRead); err != nil {
-			return nil, c.late(err)
-		}
-		if c.mark.raw == nil {
-			first = firstRead
-		}
-		defer c.mark.want(1)
-	}
+	defer c.mark.want(1)
+	next := min(size, firstRead)
 	waited := time.Now()
-	if err := ch.add(first+perRequest, 0, c.done); err != nil {
+	if err := ch.add(next+perRequest, 0, c.done); err != nil {
 		return nil, err
 	}
-	frame := c.s.frames.get(first)
+	frame := c.s.frames.get(next)
 	have := copy(*frame, prefix)
 	for {
 		// The time we did not read is not the sender's.
@@ -269,7 +255,7 @@ func (c *conn) readFrame(ch *charge, prefix []byte, size int64) (*[]byte, error)
 		if int64(have) == size {
 			return frame, nil
 		}
-		next := min(size, growth*int64(have))
+		next = min(size, max(secondRead, growth*int64(have)))
 		waited = time.Now()
 		if err := ch.add(next-int64(have), c.s.cfg.FrameTimeout, c.done); err != nil {
 			return nil, err

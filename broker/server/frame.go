@@ -2,6 +2,7 @@ package server
 
 import (
 	"math/bits"
+	"net"
 	"sync"
 	"syscall"
 
@@ -9,8 +10,8 @@ import (
 )
 
 const (
-	minPooled = firstRead // what is not larger is cheap to make anew
-	maxPooled = 4 * mib   // what is larger is rare, and not worth keeping
+	minPooled = 32 * kib // what is not larger is cheap to make anew
+	maxPooled = 4 * mib  // what is larger is rare, and not worth keeping
 )
 
 // framePools keep the memory of large frames that were given up early, a pool for
@@ -49,20 +50,42 @@ func (p *framePools) put(b *[]byte) {
 	}
 }
 
-// lowWater makes the kernel wake the reader of a socket only when a good part of a
-// large frame is there: waking up costs more than what a small piece brings.
-// The kernel wakes it earlier where its buffers cannot hold that much.
+// lowWater makes the kernel wake the reader of a socket only when a good part of
+// what is left of a large frame is there: waking up costs more than what a small
+// piece brings.
 type lowWater struct {
 	raw syscall.RawConn // nil: not a socket
+	max int             // the highest mark
 	set int             // SO_RCVLOWAT in force, 0 as 1
 }
 
-// maxLowWater is the most that is waited for at once.
-const maxLowWater = 128 * kib
+// maxLowWater is the most that is waited for at once; more saves little.
+const maxLowWater = 32 * kib
 
-// want sets the mark for n more bytes.
+// lowWaterOf reads how much the socket can hold: a mark near to it might never be
+// reached, since the kernel counts what its buffers take and not what is in them.
+func lowWaterOf(nc net.Conn) lowWater {
+	socket, ok := nc.(syscall.Conn)
+	if !ok {
+		return lowWater{}
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return lowWater{} // closed, as the first read will tell
+	}
+	w := lowWater{raw: raw}
+	_ = raw.Control(func(fd uintptr) {
+		if size, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil {
+			w.max = min(maxLowWater, size/4)
+		}
+	})
+	return w
+}
+
+// want sets the mark for n more bytes. Only a socket without unread bytes is
+// waited for: those that came before the mark was set would wake nobody.
 func (w *lowWater) want(n int64) {
-	mark := int(max(1, min(n, maxLowWater)))
+	mark := int(max(1, min(n, int64(w.max))))
 	if w.raw == nil || mark == max(1, w.set) {
 		return
 	}
@@ -71,23 +94,5 @@ func (w *lowWater) want(n int64) {
 		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, mark) == nil {
 			w.set = mark
 		}
-	})
-}
-
-// wait returns when the mark for n bytes was reached, or nothing more will
-// come, or the read deadline has passed. It takes nothing off the socket.
-func (w *lowWater) wait(n int64) error {
-	if w.raw == nil {
-		return nil
-	}
-	w.want(n)
-	woken := false
-	return w.raw.Read(func(fd uintptr) bool {
-		if woken {
-			return true
-		}
-		woken = true
-		have, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
-		return err != nil || have >= w.set
 	})
 }
