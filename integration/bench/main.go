@@ -133,6 +133,9 @@ func abouts() (out []report.Row) {
 
 // runRows runs rows and writes the report after each, so that an error later loses none.
 func runRows(ctx context.Context, l *lab.Lab, rows []row, pairs int, out string) error {
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
 	file := filepath.Join(out, resultsFile)
 	all, err := report.Load(file)
 	if err != nil {
