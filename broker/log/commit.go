@@ -45,6 +45,8 @@ type groupCommit struct {
 	mu       sync.Mutex
 	queue    []*Log // to be synced by their files
 	small    []*Log // for the next round of the journal
+	behind   []*Log // to be synced by their files, one at a time
+	syncing  bool   // one of behind is
 	workers  int    // of queue
 	rounding bool   // a round of the journal is under way
 	stopped  bool
@@ -148,6 +150,7 @@ func (g *groupCommit) round() {
 	for _, l := range r.overdue {
 		g.file(l)
 	}
+	g.follow(r.behind)
 	r.tell()
 }
 
@@ -277,6 +280,7 @@ type round struct {
 	bytes     int64    // appended since the round before
 	syncNames bool
 	created   bool
+	journal   journalMark
 }
 
 // commit makes durable what is pending. An error has been dealt with.
@@ -333,6 +337,7 @@ func (l *Log) beginRound() (round, bool) {
 	active := l.active()
 	end := active.filled.Load()
 	r.target, r.current, r.size = end.next, active, end.size
+	r.journal = l.dir.journal.mark(l)
 	switch {
 	case syncActive:
 		active.refs.Add(1)
@@ -490,13 +495,14 @@ func (l *Log) endRound(r round) (sealed bool) {
 		l.onDisk.Store(true)
 	}
 	p.bytes -= r.bytes
-	if l.active() == r.current {
+	if l.active() == r.current && (r.size < 0 || r.size > p.durable) {
 		p.durable = r.size
 	}
 	l.advance(r.target)
 	l.forced.Store(false)
+	l.behind.Store(false)
 	if l.dir.cfg.Fsync {
-		l.dir.journal.fileSynced(l)
+		l.dir.journal.fileSynced(l, r.journal)
 	}
 	l.dir.points.committed(r.bytes, sealed)
 	if l.failing {
@@ -507,15 +513,15 @@ func (l *Log) endRound(r round) (sealed bool) {
 	return sealed
 }
 
-// advance moves the recovery point, and in fsync mode the durable offset, which
-// the journal may have moved further before, but never beyond what a round of the files covers.
+// advance moves the recovery point, and in fsync mode the durable offset, unless the
+// journal has moved that further.
 func (l *Log) advance(to protocol.Offset) {
-	if to < l.RecoveryPoint() || to > l.LEO() || l.dir.cfg.Fsync && to < l.Durable() {
+	if to < l.RecoveryPoint() || to > l.LEO() {
 		panic(fmt.Sprintf("log %s: recovery point from %d to %d with durable offset %d, log end %d", l.name, l.RecoveryPoint(), to, l.Durable(), l.LEO()))
 	}
 	l.synced.Store(int64(to))
 	if l.dir.cfg.Fsync {
-		l.durable.Store(int64(to))
+		l.durable.Store(max(l.durable.Load(), int64(to)))
 	}
 }
 

@@ -30,7 +30,7 @@ func (d *Dir) AwaitPoints() { d.points.wg.Wait() }
 
 // SetJournal makes the journal small, or patient.
 func (d *Dir) SetJournal(bytes, segment int64, round int, chunk int64, quiet time.Duration) {
-	d.journal.limits = journalLimits{bytes: bytes, segment: segment, round: round, chunk: chunk, quiet: quiet}
+	d.journal.limits = journalLimits{bytes: bytes, segment: segment, round: round, chunk: chunk, behind: d.journal.limits.behind, quiet: quiet}
 }
 
 // JournalIdle does what the journal does when it has been quiet: the first time it has

@@ -32,7 +32,7 @@ const journalAppend = 32 << 10
 // part is a log's part in a round of the journal: the bytes [pos, size) of its
 // active segment, which bring the durable offset from from to to.
 type part struct {
-	log       *Log // its round is held
+	log       *Log // its part is held
 	segment   *segment
 	pos, size int64
 	from, to  protocol.Offset
@@ -45,6 +45,7 @@ type roundResult struct {
 	later   []*Log // did not fit into the round
 	files   []*Log // are to be committed by their files
 	overdue []*Log // the same, because the journal reaches a bound
+	behind  []*Log // their files are to be synced without haste
 }
 
 // journalBytes is how many bytes a journal round would make durable; ok is false where the
@@ -106,10 +107,10 @@ func (j *journal) commit(logs []*Log) (r roundResult) {
 	return r
 }
 
-// join adds a log to the round, with its round held, or says what else is to become of it. One
+// join adds a log to the round, with its part held, or says what else is to become of it. One
 // that is busy is truncated or deleted: its turn comes after that.
 func (j *journal) join(l *Log, b *roundBuilder, r *roundResult) {
-	if l.forced.Load() || !l.round.TryLock() {
+	if l.forced.Load() || !l.part.TryLock() {
 		r.files = append(r.files, l)
 		return
 	}
@@ -128,18 +129,21 @@ func (j *journal) join(l *Log, b *roundBuilder, r *roundResult) {
 		end := active.filled.Load()
 		p := part{log: l, segment: active, pos: l.pending.durable, size: end.size, from: l.Durable(), to: end.next}
 		active.refs.Add(1)
+		if l.pending.bytes >= j.limits.behind && l.behind.CompareAndSwap(false, true) {
+			r.behind = append(r.behind, l)
+		}
 		l.mu.Unlock()
 		if err := p.read(b); err == nil {
 			r.done = append(r.done, p)
 			return
 		}
 		active.unpin()
-		l.round.Unlock()
+		l.part.Unlock()
 		r.files = append(r.files, l)
 		return
 	}
 	l.mu.Unlock()
-	l.round.Unlock()
+	l.part.Unlock()
 }
 
 // read copies the bytes from the file, where the append has put them.
@@ -178,7 +182,7 @@ func (j *journal) round(b *roundBuilder, r *roundResult) error {
 	})
 	j.mu.Lock()
 	if err == nil {
-		r.overdue = j.overdue()
+		r.overdue, r.behind = j.overdue(), j.aged(r.behind)
 		j.mu.Unlock()
 		return nil
 	}
@@ -202,17 +206,18 @@ func (p part) leave(failed error) {
 	l := p.log
 	l.mu.Lock()
 	if failed == nil {
-		if p.from != l.Durable() || p.to > l.LEO() || l.active() != p.segment && p.to > l.active().base {
+		if p.from > l.Durable() || p.to > l.LEO() || l.active() != p.segment && p.to > l.active().base {
 			panic(fmt.Sprintf("log %s: journal round [%d, %d), durable offset %d, log end %d", l.name, p.from, p.to, l.Durable(), l.LEO()))
 		}
-		l.durable.Store(int64(p.to))
+		// A round of the files may have come further meanwhile.
+		l.durable.Store(max(l.durable.Load(), int64(p.to)))
 		if l.active() == p.segment {
-			l.pending.durable = p.size
+			l.pending.durable = max(l.pending.durable, p.size)
 		}
 		l.wakeFlushers(nil)
 	}
 	l.mu.Unlock()
-	l.round.Unlock()
+	l.part.Unlock()
 	p.segment.unpin()
 }
 

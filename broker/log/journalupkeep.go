@@ -58,6 +58,17 @@ func (j *journal) overdue() []*Log {
 	return out
 }
 
+// aged adds to logs the one with the oldest entry once the journal is a quarter full, unless its file is to
+// be synced already. It needs mu.
+func (j *journal) aged(logs []*Log) []*Log {
+	if e := j.live.Front(); e != nil && j.bytes > j.limits.bytes/4 {
+		if l := e.Value.(*journaled).log; l != nil && l.behind.CompareAndSwap(false, true) {
+			logs = append(logs, l)
+		}
+	}
+	return logs
+}
+
 // arm sees to it that idle runs after d. It needs mu.
 func (j *journal) arm(d time.Duration) {
 	if j.armed || j.stopped {

@@ -36,6 +36,7 @@ type Log struct {
 	hw       atomic.Int64 // for the checkpoint only
 
 	onDisk atomic.Bool // the directory and its first segment are durable
+	behind atomic.Bool // its file is to be synced behind the rounds of the journal
 	forced atomic.Bool // the next commit is by the files, so that the journal lets go of the log
 
 	firstAppend atomic.Int64 // wall clock in ms of the active segment's first append, 0 while it is empty
@@ -43,6 +44,8 @@ type Log struct {
 	// round is held for one round of commits, and while the past is cut, so that
 	// no round writes of what is gone. Taken after admin, before mu.
 	round sync.Mutex
+	// part is held while a round of the journal has bytes of the log, and while the past is cut. Taken after round.
+	part sync.Mutex
 
 	epochFile sync.Mutex // held while the epoch checkpoint is written; taken before mu
 
@@ -455,6 +458,8 @@ func (l *Log) Delete() error {
 	defer l.admin.Unlock()
 	l.round.Lock()
 	defer l.round.Unlock()
+	l.part.Lock()
+	defer l.part.Unlock()
 	l.mu.Lock()
 	exists := l.exists() || l.offline != nil // it may have failed while it was to begin anew
 	l.mu.Unlock()
