@@ -1,7 +1,6 @@
 package tiering
 
 import (
-	"bytes"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -56,12 +55,16 @@ func (s *share) open(n int64) []byte {
 	return s.buf
 }
 
-// shrink moves b, which is in the share's buffer, into one of its size.
+// shrink moves b, which is in the share's buffer, into the smallest that is used again and holds it.
 func (s *share) shrink(b []byte) []byte {
-	out := bytes.Clone(b)
+	n := (int64(len(b)) + bufferUnit - 1) / bufferUnit * bufferUnit
+	if n >= int64(cap(b)) {
+		return b
+	}
+	out := append(s.of.buffers.get(n), b...)
 	s.of.buffers.put(s.buf)
-	s.buf = nil
-	s.resize(int64(cap(out)))
+	s.buf = out
+	s.resize(n)
 	return out
 }
 

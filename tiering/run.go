@@ -22,6 +22,9 @@ const (
 	joinBytes = 1 << 20
 	// runPatience is how long a run waits for its reader to come on, with its GET half read.
 	runPatience = 10 * time.Second
+	// runAbsence is how long a run that has not begun keeps its place among those that wait for a slot when
+	// nobody waits for it: a client whose fetch was answered without it asks again at once.
+	runAbsence = time.Second
 )
 
 // runs are the GETs under way. Each chunk is on its way once, and goes into blocks.
@@ -40,15 +43,16 @@ type run struct {
 	of  *runs
 	src *segment
 
-	next    int       // chunk that comes next; guarded by runs.mu, as are all up to gone
-	limit   int       // first chunk that is not wanted yet; at most end
-	end     int       // first chunk that this run will not bring
-	waiters []*waiter // for chunks of [next, end)
-	begun   bool      // it has had a slot: it goes on without waiters
-	gone    bool      // it is out of runs.of
+	next    int         // chunk that comes next; guarded by runs.mu, as are all up to absent
+	limit   int         // first chunk that is not wanted yet; at most end
+	end     int         // first chunk that this run will not bring
+	waiters []*waiter   // for chunks of [next, end)
+	begun   bool        // it has had a slot: it goes on without waiters
+	gone    bool        // it is out of runs.of
+	absent  *time.Timer // ends a run that was left before it began; nil where it was not
 
 	wake chan struct{}   // of capacity 1: limit or end changed
-	ctx  context.Context //nolint:containedctx // ends with the reader, or when all who waited have left before it began
+	ctx  context.Context //nolint:containedctx // ends with the reader, or a while after all who waited left, where it has not begun
 	stop context.CancelFunc
 }
 
@@ -186,7 +190,7 @@ func (r *run) rouse() {
 	}
 }
 
-// leave ends a wait. A run that has not begun ends with its last waiter.
+// leave ends a wait. A run that has not begun ends a while after its last waiter left.
 func (w *waiter) leave() {
 	r, u := w.run, w.run.of
 	u.mu.Lock()
@@ -200,6 +204,19 @@ func (w *waiter) leave() {
 	default:
 	}
 	r.waiters = slices.DeleteFunc(r.waiters, func(o *waiter) bool { return o == w })
+	switch {
+	case len(r.waiters) > 0 || r.begun:
+	case r.absent == nil:
+		r.absent = time.AfterFunc(runAbsence, r.abandon)
+	default:
+		r.absent.Reset(runAbsence)
+	}
+}
+
+// abandon ends a run that has not begun and that nobody has come back to.
+func (r *run) abandon() {
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
 	if len(r.waiters) == 0 && !r.begun {
 		r.forget()
 		r.stop()

@@ -275,3 +275,87 @@ func TestManyReadersOfOneObject(t *testing.T) {
 		}
 	})
 }
+
+// gatedStore notes the order in which segments are opened; what they send comes once the gate is open.
+type gatedStore struct {
+	*streamed
+	gate chan struct{}
+
+	mu     sync.Mutex
+	opened []string // guarded by mu
+}
+
+type gatedBody struct {
+	io.ReadCloser
+	gate chan struct{}
+}
+
+func (b gatedBody) Read(p []byte) (int, error) {
+	<-b.gate
+	return b.ReadCloser.Read(p)
+}
+
+func (s *gatedStore) OpenRange(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	s.mu.Lock()
+	s.opened = append(s.opened, key)
+	s.mu.Unlock()
+	body, err := s.streamed.OpenRange(ctx, key, offset, length)
+	return gatedBody{body, s.gate}, err
+}
+
+// TestAReadThatComesBackKeepsItsPlace among those that wait for a slot; one that stays away loses it.
+func TestAReadThatComesBackKeepsItsPlace(t *testing.T) {
+	for _, comesBack := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			var s *gatedStore
+			w, _, r := streamWorld(t, 3, func(c *tiering.ReaderConfig) {
+				s = &gatedStore{streamed: c.Store.(*streamed), gate: make(chan struct{})}
+				c.Store, c.Parallel = s, 1
+			})
+			close(s.gate)
+			for end := protocol.Offset(100); end <= 300; end += 100 {
+				w.step(r, end-50, 1) // its index is cached now, its first chunk is not
+			}
+			s.gate, s.opened = make(chan struct{}), nil
+			var wg sync.WaitGroup
+			read := func(from protocol.Offset, wait time.Duration) {
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), wait)
+					defer cancel()
+					f, err := r.Read(ctx, w.key(0), from, 1, true)
+					if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("from %d: %v", from, err)
+					}
+					f.Release()
+				})
+				synctest.Wait()
+			}
+			read(0, time.Minute) // has the slot
+			read(100, 500*time.Millisecond)
+			read(200, time.Minute)
+			for range 4 {
+				time.Sleep(600 * time.Millisecond)
+				if comesBack {
+					read(100, 500*time.Millisecond)
+				}
+			}
+			close(s.gate)
+			wg.Wait()
+			want := []protocol.Offset{0, 100, 200}
+			if !comesBack {
+				want = []protocol.Offset{0, 200}
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if len(s.opened) != len(want) {
+				t.Fatalf("%d segments were opened, want those of %v", len(s.opened), want)
+			}
+			m := w.manifest(w.log.Image(), w.key(0))
+			for i, from := range want {
+				if e, _, err := m.Find(w.load, from); err != nil || e.ObjectKey != s.opened[i] {
+					t.Errorf("%d was opened as number %d, want that of %d (%v)", i, i, from, err)
+				}
+			}
+		})
+	}
+}

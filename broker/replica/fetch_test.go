@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -243,4 +244,56 @@ func TestEpochsOfClientsAreChecked(t *testing.T) {
 	if err := l.CheckEpoch(before); !errors.Is(err, kerr.FencedLeaderEpoch) {
 		t.Error(err)
 	}
+}
+
+// oneIsStuck is a cold tier that gives nothing of one partition.
+type oneIsStuck struct {
+	coldTier
+	stuck int32
+}
+
+func (c oneIsStuck) Read(ctx context.Context, key protocol.PartitionKey, from protocol.Offset, maxBytes int, minOne bool) (replica.ColdBatches, error) {
+	if key.Partition == c.stuck {
+		<-ctx.Done()
+		return replica.ColdBatches{}, ctx.Err()
+	}
+	return c.coldTier.Read(ctx, key, from, maxBytes, minOne)
+}
+
+func TestAPartitionThatIsSlowInTheBucketHoldsUpNoOther(t *testing.T) {
+	for _, tc := range []struct {
+		minBytes int
+		from     protocol.Offset // of partition 1
+		waits    bool            // for ColdWait
+	}{
+		{1, 0, false}, {1000, 0, false}, {1001, 0, true}, // partition 1 has 1000 bytes in the bucket
+		{1, 2, false}, // and some in the hot tier
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.cold = oneIsStuck{coldTier{size: 10}, 0}
+			leaders := tiered(t, w, 2)
+			begun := time.Now()
+			r, sizes := fetch(w, []replica.FetchPartition{part(leaders[0], 0, 1000), part(leaders[1], tc.from, 1000)},
+				replica.FetchOptions{MinBytes: tc.minBytes, MaxBytes: 10_000, MaxWait: time.Hour, ColdWait: time.Minute})
+			took := time.Since(begun)
+			if sizes[0] != 0 || sizes[1] == 0 || r[0].Err != nil || r[1].Err != nil || tc.waits != (took == time.Minute) || !tc.waits && took > time.Second {
+				t.Errorf("%+v: sizes %v after %v", tc, sizes, took)
+			}
+		})
+	}
+}
+
+func TestAPartitionThatWasSlowInTheBucketIsFirstInTheNextFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.cold = oneIsStuck{coldTier{size: 10}, 0}
+		leaders := tiered(t, w, 2)
+		s := newSession(t, w, part(leaders[0], 4, enough), part(leaders[1], 4, enough))
+		cold := replica.FetchOptions{MinBytes: 1, MaxBytes: 1000, MaxWait: time.Hour, ColdWait: time.Minute}
+		put := []replica.FetchPartition{part(leaders[1], 0, 100), part(leaders[0], 0, 1000)}
+		only(t, s.hear(s.ask(replica.FetchRequest{FetchOptions: cold, Put: put})), leaders[1])
+		// It has its whole share again; the other one has what is left, nothing.
+		only(t, s.hear(s.ask(replica.FetchRequest{FetchOptions: cold})))
+	})
 }

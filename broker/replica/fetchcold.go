@@ -5,30 +5,58 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/stratabroker/strata/broker/log"
 )
 
+// coldGrace is how long a fetch that has enough to be answered waits for the other partitions that the bucket
+// is read for. A client has one connection to a broker and cannot ask for more meanwhile: one slow GET must
+// not hold up what the others have. Much less than this would only make many small answers.
+const coldGrace = 25 * time.Millisecond
+
 // readCold reads the tiered partitions of the last look in parallel, each within the share that is
-// held for it, so that together with the hot ones they stay within MaxBytes.
+// held for it, so that together with the hot ones they stay within MaxBytes. It ends when all are read,
+// after ColdWait, or a grace after MinBytes are there. A partition that was not read by then is answered with the
+// batches that it has so far, maybe none: it keeps its place in the order, and what was begun for it goes on.
 func (f *fetch) readCold(cold Cold) {
 	ctx, cancel := context.WithTimeout(context.Background(), f.ColdWait)
 	defer cancel()
+	var total atomic.Int64
+	var once sync.Once
+	var grace *time.Timer
+	count := func(n int) {
+		if total.Add(int64(n)) >= int64(f.MinBytes) {
+			once.Do(func() { grace = time.AfterFunc(coldGrace, cancel) })
+		}
+	}
+	if f.bytes > 0 {
+		count(f.bytes)
+	}
 	var wg sync.WaitGroup
 	for _, c := range f.tiered {
 		if c.bytes > 0 || c.minOne {
-			wg.Go(func() { f.readColdPartition(ctx, cold, c) })
+			wg.Go(func() {
+				if n := f.readColdPartition(ctx, cold, c); n > 0 {
+					count(n)
+				}
+			})
 		}
 	}
 	wg.Wait()
+	if grace != nil {
+		grace.Stop()
+	}
 	f.topUp(f.trim())
 }
 
-func (f *fetch) readColdPartition(ctx context.Context, cold Cold, c coldShare) {
+// readColdPartition tells how many bytes it read.
+func (f *fetch) readColdPartition(ctx context.Context, cold Cold, c coldShare) int {
 	r := &f.results[c.index]
 	got, err := cold.Read(ctx, r.Leader.key, r.entry.From, c.bytes, c.minOne)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		// The client asks again; by then the cache may have it.
 	case err != nil:
 		r.Err = err
@@ -40,6 +68,7 @@ func (f *fetch) readColdPartition(ctx context.Context, cold Cold, c coldShare) {
 			r.Aborted = got.Aborted
 		}
 	}
+	return len(got.Bytes)
 }
 
 // trim takes out what exceeds MaxBytes because the first batch was larger than
