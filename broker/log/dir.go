@@ -372,7 +372,7 @@ func (d *Dir) Close(clean bool) error {
 	if clean {
 		err = d.fatal(d.closeClean(logs))
 	}
-	d.journal.seal()
+	d.journal.close()
 	for _, l := range logs {
 		l.shut()
 	}

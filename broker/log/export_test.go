@@ -102,7 +102,7 @@ func DecodeRound(b []byte) (number int64, out []JournalEntry, ok bool) {
 // Journal limits and headers, for tests.
 var (
 	ParseJournalHeader = parseJournalHeader
-	JournalAppend      = journalAppend
+	JournalBacklog     = journalBacklog
 )
 
 // Parsers of the checkpoint files, for tables and fuzzing.

@@ -2,10 +2,7 @@ package log
 
 import (
 	"container/list"
-	"crypto/rand"
-	"errors"
 	"fmt"
-	"path"
 	"sync"
 	"time"
 
@@ -28,8 +25,8 @@ type journalLimits struct {
 
 // Of 256 MiB a start reads at most about half a second, and at half of them the oldest logs are
 // synced. A round that overwrites zeros needs no new metadata of the file system: measured on
-// ext4, 4 KiB take 0.12 ms where a growing file takes 0.27 ms; a recycled segment is no faster.
-var defaultJournal = journalLimits{bytes: 256 << 20, segment: 16 << 20, round: 8 << 20, chunk: 4 << 20, behind: 4 << 20, quiet: 5 * time.Second}
+// ext4, 4 KiB take 0.12 ms where a growing file takes 0.27 ms.
+var defaultJournal = journalLimits{bytes: 256 << 20, segment: 16 << 20, round: 8 << 20, chunk: 1 << 20, behind: 4 << 20, quiet: 5 * time.Second}
 
 // journal is the second way to commit (DESIGN D6): what many logs have to make
 // durable goes into one file with one sync. Rounds are numbered without a gap, and none is
@@ -42,17 +39,22 @@ type journal struct {
 	limits journalLimits
 	rounds sync.Pool // of *roundBuilder
 
-	trims sync.Mutex // held while segments are removed; taken before write
+	trims sync.Mutex // held while segments are prepared or removed; taken before write
 	// write is held while a round is written. Taken after Log.round.
 	write  sync.Mutex
+	making sync.Mutex      // held while a segment is made; taken after write
 	number int64           // of the newest round
 	active *journalSegment // nil: the next round makes one
 	file   vfs.File        // of active
-	zeroed int64           // up to here the file holds zeros or rounds
+	zeroed int64           // up to here the file holds zeros or rounds, perhaps of an earlier segment
+	name   int64           // greatest of a segment; guarded by making
+	torn   bool            // a round behind active.end may be whole although its writing failed
 
 	// mu is a leaf.
 	mu       sync.Mutex
 	segments []*journalSegment // oldest first
+	next     *journalSegment   // prepared, without rounds; bytes counts it
+	tried    bool              // to prepare one since the last roll
 	logs     map[protocol.PartitionKey]*journaled
 	live     list.List // of *journaled with first > 0, in that order
 	bytes    int64     // of all segments
@@ -69,12 +71,12 @@ type journal struct {
 
 // journalSegment is one file of the journal.
 type journalSegment struct {
-	path  string
-	id    journalID
-	first int64 // its first round
-	last  int64 // its last round; first-1 while it has none
-	end   int64 // of the last round
-	size  int64 // of the file
+	path string
+	id   journalID
+	name int64 // greater than those before
+	last int64 // its last round; while it has none, that of the segment before
+	end  int64 // of the last round
+	size int64 // of the file
 }
 
 // journaled is what the journal's segments hold of one partition since its last reset.
@@ -110,6 +112,7 @@ func (j *journal) append(b *roundBuilder, before func(number int64)) error {
 	number := j.number + 1
 	before(number)
 	round := b.seal(s.id, number)
+	j.torn = true
 	if _, err := j.file.WriteAt(round, s.end); err != nil {
 		return fmt.Errorf("write %s: %w", s.path, err)
 	}
@@ -119,12 +122,13 @@ func (j *journal) append(b *roundBuilder, before func(number int64)) error {
 	if err := syncFile(j.file); err != nil {
 		return fmt.Errorf("journal %s: %w", s.path, err)
 	}
-	j.number = number
+	j.number, j.torn = number, false
 	j.mu.Lock()
 	s.last, s.end = number, s.end+n
 	j.resize(s, max(s.end, j.zeroed))
 	j.last = time.Now()
 	j.arm(j.limits.quiet)
+	j.prepareAhead(s)
 	j.mu.Unlock()
 	return nil
 }
@@ -144,57 +148,6 @@ func (j *journal) fill(end int64) error {
 	}
 	j.zeroed = to
 	return nil
-}
-
-// roll begins a new segment, whose header and name are durable on return. It
-// needs write.
-func (j *journal) roll() (err error) {
-	j.seal()
-	fsys := j.dir.cfg.FS
-	s := &journalSegment{first: j.number + 1, last: j.number, end: journalBlock, size: journalBlock}
-	s.path = path.Join(j.path, fileName(protocol.Offset(s.first))+journalFileSuffix)
-	_, _ = rand.Read(s.id[:]) // never fails
-	if err := fsys.MkdirAll(j.path); err != nil {
-		return err
-	}
-	f, err := fsys.Open(s.path, true)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close())
-		}
-	}()
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	if _, err := f.WriteAt(encodeJournalHeader(s.id, s.first), 0); err != nil {
-		return fmt.Errorf("write %s: %w", s.path, err)
-	}
-	if err := syncFile(f); err != nil {
-		return err
-	}
-	if err := syncDir(fsys, j.path); err != nil {
-		return err
-	}
-	if err := syncDir(fsys, j.dir.cfg.Path); err != nil {
-		return err
-	}
-	j.active, j.file, j.zeroed = s, f, 0
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.segments = append(j.segments, s)
-	j.bytes += s.size
-	return nil
-}
-
-// seal ends the active segment. It needs write.
-func (j *journal) seal() {
-	if j.file != nil {
-		_ = j.file.Close() // all that counts was synced
-	}
-	j.active, j.file = nil, nil
 }
 
 // resize needs mu.

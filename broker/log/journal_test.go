@@ -151,7 +151,7 @@ func TestAMissingJournalSegmentIsRefused(t *testing.T) {
 	left := fsys.Kill()
 	check(t, w.dir.Close(false))
 	segments := must(left.List(journalFolder))(t)
-	if len(segments) != 3 {
+	if len(segments) < 3 { // and one that was prepared
 		t.Fatalf("%d segments", len(segments))
 	}
 	check(t, left.Remove(path.Join(journalFolder, segments[1].Name)))
@@ -185,7 +185,7 @@ func TestTheJournalRestoresWhatAFailedWriteBackLost(t *testing.T) {
 		p := w.open(log.Config{})
 		values := []string{"first", "second", "third"}
 		if beyond {
-			values = append(values, strings.Repeat("x", log.JournalAppend)) // goes by the file
+			values = append(values, strings.Repeat("x", log.JournalBacklog)) // goes by the file
 		}
 		for _, v := range values {
 			p.add(1, v)
@@ -290,7 +290,7 @@ func TestADirectoryThatNeverNeedsAJournalHasNone(t *testing.T) {
 		w := start(t, fsys, commitBy(c))
 		p := w.open(log.Config{})
 		for range 3 {
-			p.add(1, strings.Repeat("x", log.JournalAppend))
+			p.add(1, strings.Repeat("x", log.JournalBacklog))
 			p.flush()
 		}
 		if _, err := fsys.List(journalFolder); err == nil {

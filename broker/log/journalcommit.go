@@ -29,6 +29,10 @@ const (
 // has grown waits for the file system's own journal.
 const journalAppend = 32 << 10
 
+// journalBacklog takes its place for a log that goes through the journal already: what piled up
+// while the disk was slow must not make it slower by a sync of each file.
+const journalBacklog = 4 * journalAppend
+
 // part is a log's part in a round of the journal: the bytes [pos, size) of its
 // active segment, which bring the durable offset from from to to.
 type part struct {
@@ -66,7 +70,7 @@ func (j *journal) takes(l *Log) bool {
 	l.mu.Lock()
 	n, ok := l.journalBytes()
 	l.mu.Unlock()
-	if !ok || n > j.most() {
+	if !ok || n > j.most(l) {
 		return false
 	}
 	j.mu.Lock()
@@ -75,11 +79,17 @@ func (j *journal) takes(l *Log) bool {
 }
 
 // most is how many bytes of one log the journal takes in a round.
-func (j *journal) most() int64 {
+func (j *journal) most(l *Log) int64 {
+	limit := int64(j.limits.round)
 	if j.dir.cfg.Commit == CommitJournal {
-		return int64(j.limits.round)
+		return limit
 	}
-	return min(journalAppend-1, int64(j.limits.round))
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if e := j.logs[l.key]; e != nil && e.first > 0 {
+		return min(journalBacklog-1, limit)
+	}
+	return min(journalAppend-1, limit)
 }
 
 // commit makes the logs durable in one round, as far as they fit. The caller
@@ -117,7 +127,7 @@ func (j *journal) join(l *Log, b *roundBuilder, r *roundResult) {
 	l.mu.Lock()
 	n, ok := l.journalBytes()
 	switch {
-	case !ok || n > j.most():
+	case !ok || n > j.most(l):
 		r.files = append(r.files, l)
 	case n == 0:
 		l.wakeFlushers(nil)

@@ -42,12 +42,13 @@ func (j *journal) load(points map[protocol.PartitionKey]protocol.Offset) error {
 	var found []*journalSegment
 	for _, e := range entries { // in the order of names
 		if first, suffix, ok := parseFileName(e.Name); ok && suffix == journalFileSuffix {
-			found = append(found, &journalSegment{path: path.Join(j.path, e.Name), first: int64(first), size: e.Size})
+			found = append(found, &journalSegment{path: path.Join(j.path, e.Name), name: int64(first), size: e.Size})
 		}
 	}
 	r := journalLoader{j: j, points: points}
 	for i, s := range found {
-		if err := r.read(s, i == len(found)-1); err != nil {
+		j.name = s.name
+		if err := r.read(s, i >= len(found)-2, i == len(found)-1); err != nil {
 			return err
 		}
 	}
@@ -64,16 +65,16 @@ func (j *journal) load(points map[protocol.PartitionKey]protocol.Offset) error {
 	return nil
 }
 
-// read takes one segment.
-func (r *journalLoader) read(s *journalSegment, newest bool) (err error) {
+// read takes one segment. written says that rounds may not be synced, newest that there is none after it.
+func (r *journalLoader) read(s *journalSegment, written, newest bool) (err error) {
 	j := r.j
 	f, err := j.dir.cfg.FS.Open(s.path, false)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if newest {
-		// All before was synced. Of this one the cache may show what the disk does not hold.
+	if written {
+		// All before was synced. Of the newest with rounds, after which one may be prepared, the cache may show what the disk does not hold.
 		if err := errors.Join(j.dir.fatal(syncFile(f)), f.DropCache()); err != nil {
 			return err
 		}
@@ -84,7 +85,6 @@ func (r *journalLoader) read(s *journalSegment, newest bool) (err error) {
 		return err
 	}
 	if whole {
-		j.number = s.last
 		if err := r.rounds(w, s); err != nil {
 			return err
 		}
@@ -92,8 +92,8 @@ func (r *journalLoader) read(s *journalSegment, newest bool) (err error) {
 	if err := r.nothingAfter(w, s, whole); err != nil {
 		return err
 	}
-	if s.last < s.first && newest {
-		// It was being made, or no round was written whole: the next one may get its name.
+	if newest && s.end == journalBlock {
+		// It was being made or prepared, or no round was written whole.
 		return errors.Join(removeFile(j.dir.cfg.FS, s.path), j.dir.fatal(syncDir(j.dir.cfg.FS, j.path)))
 	}
 	j.segments = append(j.segments, s)
@@ -102,23 +102,21 @@ func (r *journalLoader) read(s *journalSegment, newest bool) (err error) {
 }
 
 // header reads a segment's first block. Only that of the newest may not be whole: a crash may have
-// come while it was being made.
+// come while it was being made, or one was recycled for it.
 func (r *journalLoader) header(w *window, s *journalSegment, newest bool) (whole bool, err error) {
 	b, err := w.bytes(0, int(min(s.size, journalHeaderLen)))
 	if err != nil {
 		return false, err
 	}
-	id, first, err := parseJournalHeader(b)
+	id, name, err := parseJournalHeader(b)
 	switch {
 	case err != nil && !newest:
 		return false, r.corrupt(s, 0, err.Error())
-	case err == nil && first != s.first:
-		return false, r.corrupt(s, 0, fmt.Sprintf("it begins with round %d", first))
-	case len(r.j.segments) > 0 && s.first != r.j.number+1:
-		return false, r.corrupt(s, 0, fmt.Sprintf("it begins with round %d, the segment before ends with %d", s.first, r.j.number))
+	case err == nil && name != s.name && !newest:
+		return false, r.corrupt(s, 0, fmt.Sprintf("its header is that of segment %d", name))
 	}
-	s.id, s.last, s.end = id, s.first-1, journalBlock
-	return err == nil, nil
+	s.id, s.last, s.end = id, r.j.number, journalBlock
+	return err == nil && name == s.name, nil
 }
 
 // rounds takes the rounds of a segment until one is bad.
@@ -128,7 +126,8 @@ func (r *journalLoader) rounds(w *window, s *journalSegment) error {
 		if err != nil {
 			return err
 		}
-		if entries == nil || h.id != s.id || h.number != r.j.number+1 {
+		first := len(r.j.segments) == 0 && s.end == journalBlock
+		if entries == nil || h.id != s.id || h.number != r.j.number+1 && !first {
 			return nil
 		}
 		r.j.number, s.last = h.number, h.number

@@ -147,9 +147,14 @@ func (j *journal) trim(all bool) {
 	defer j.trims.Unlock()
 	j.write.Lock()
 	j.mu.Lock()
-	if all && j.active != nil && j.active.last < j.oldest() {
-		j.seal()
+	ends := all && j.active != nil && j.active.last < j.oldest()
+	j.mu.Unlock()
+	if ends {
+		if err := j.seal(); err != nil {
+			j.dir.cfg.Logger.Warn("journal segment was not ended", "dir", j.dir.cfg.Path, "err", j.dir.fatal(err))
+		}
 	}
+	j.mu.Lock()
 	n := j.removable(j.active)
 	gone := slices.Clone(j.segments[:n])
 	j.mu.Unlock()
@@ -162,11 +167,28 @@ func (j *journal) trim(all bool) {
 		return
 	}
 	for _, s := range gone {
-		if err := j.remove(s); err != nil {
+		drop := j.remove
+		if s.size >= j.limits.segment && j.wantsNext() {
+			drop = j.recycle
+		}
+		if err := drop(s); err != nil {
 			j.dir.cfg.Logger.Warn("journal segment was not removed", "file", s.path, "err", err)
 			return
 		}
 	}
+	if err := j.dropUnused(); err != nil {
+		j.dir.cfg.Logger.Warn("prepared journal segment was not removed", "dir", j.dir.cfg.Path, "err", err)
+	}
+}
+
+// dropUnused removes the prepared segment where no round is written any more.
+func (j *journal) dropUnused() error {
+	j.write.Lock()
+	defer j.write.Unlock()
+	if j.active != nil {
+		return nil
+	}
+	return j.dropNext()
 }
 
 // remove deletes the oldest segment, durably.
@@ -178,6 +200,12 @@ func (j *journal) remove(s *journalSegment) error {
 	if err := j.dir.fatal(syncDir(fsys, j.path)); err != nil {
 		return err
 	}
+	j.gone(s)
+	return nil
+}
+
+// gone forgets the oldest segment.
+func (j *journal) gone(s *journalSegment) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.segments[0] != s {
@@ -191,7 +219,6 @@ func (j *journal) remove(s *journalSegment) error {
 			delete(j.logs, key)
 		}
 	}
-	return nil
 }
 
 func (j *journal) stop() {
@@ -215,5 +242,5 @@ func (j *journal) empty() error {
 			return err
 		}
 	}
-	return nil
+	return j.dropNext()
 }
