@@ -31,7 +31,7 @@ func main() {
 }
 
 func allRows() []row {
-	return slices.Concat(selfRows(), produceRows(), consumeRows(), latencyRows(), startRows(), memoryRows(), tierRows())
+	return slices.Concat(selfRows(), produceRows(), consumeRows(), latencyRows(), startRows(), memoryRows(), curveRows(), tierRows())
 }
 
 func command(ctx context.Context, args []string) error {

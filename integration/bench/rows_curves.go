@@ -1,0 +1,508 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/stratabroker/strata/integration/bench/lab"
+	"github.com/stratabroker/strata/integration/bench/load"
+	"github.com/stratabroker/strata/integration/bench/report"
+	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/tiering/format"
+	"github.com/stratabroker/strata/tiering/object/mem"
+)
+
+// mostADoubling is how many times the cost of half the size may be.
+const mostADoubling = 2.2
+
+// cost is one metric of a curve. What is below the floor counts as the floor: ratios of what is next
+// to nothing, or below what the clock tells apart, say nothing.
+type cost struct {
+	report.Metric
+	floor float64 // in the metric's unit
+}
+
+// doubling is how many times more a size costs than a smaller one, for each
+// doubling between them: their ratio to the power of 1/log2(size ratio).
+func (c cost) doubling(small, large int, costSmall, costLarge float64) float64 {
+	ratio := max(costLarge, c.floor) / max(costSmall, c.floor)
+	return math.Pow(ratio, 1/math.Log2(float64(large)/float64(small)))
+}
+
+// grew is the key of what a doubling costs in a metric.
+func grew(key string) string { return "doubling_" + key }
+
+// anySize is the side that holds the worst of all neighbours.
+const anySize = "worst of all sizes"
+
+// curve measures costs at sizes, the smallest first.
+type curve struct {
+	report.Row
+	of      string // what is counted
+	sizes   []int
+	costs   []cost
+	measure func(ctx context.Context, r *run, size int) (map[string]float64, error)
+}
+
+// row is the curve as a row: a side is a size, a claim is about the worst doubling.
+func (c curve) row() row {
+	for _, cost := range c.costs {
+		c.Metrics = append(c.Metrics, cost.Metric)
+	}
+	for _, cost := range c.costs {
+		title := cost.Title + ", a doubling"
+		if cost.floor > 0 {
+			title += fmt.Sprintf(" (%g %s at least)", cost.floor, cost.Unit)
+		}
+		c.Metrics = append(c.Metrics, report.Metric{Key: grew(cost.Key), Title: title, Unit: "x"})
+		c.Claims = append(c.Claims, report.Claim{Metric: grew(cost.Key), A: anySize, AtMost: true, Target: mostADoubling})
+	}
+	c.Method += fmt.Sprintf(" A doubling is the ratio to the size before, to the power of 1/log2 of the ratio of the sizes; "+
+		"it should be %g at most. Costs below the floor that a title names count as the floor. One leg a size, and so little is written that the page cache is not filled before it.", mostADoubling)
+	return row{c.Row, c.run}
+}
+
+func (c curve) side(size int) string { return fmt.Sprintf("%d %s", size, c.of) }
+
+func (c curve) run(ctx context.Context, r *run) error {
+	for _, size := range c.sizes {
+		values, err := c.measure(ctx, r, size)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.side(size), err)
+		}
+		r.say("  %-18s %s", c.side(size), inBrief(values))
+		r.samples = append(r.samples, report.Sample{Side: c.side(size), Values: values})
+	}
+	c.judge(r)
+	return nil
+}
+
+// judge adds what each doubling cost to the samples of the sizes, and the worst of them.
+func (c curve) judge(r *run) {
+	worst := map[string]float64{}
+	for i, size := range c.sizes[1:] {
+		before, values := r.samples[i].Values, r.samples[i+1].Values
+		for _, cost := range c.costs {
+			d := cost.doubling(c.sizes[i], size, before[cost.Key], values[cost.Key])
+			values[grew(cost.Key)] = d
+			worst[grew(cost.Key)] = max(worst[grew(cost.Key)], d)
+		}
+	}
+	r.samples = append(r.samples, report.Sample{Side: anySize, Values: worst})
+	r.say("  %-18s %s", anySize, inBrief(worst))
+}
+
+// Keys of the metrics of curves.
+const (
+	idle  = "idle"
+	made  = "made"
+	round = "round"
+	begin = "begin"
+	each  = "each"
+)
+
+const (
+	curveRecords = 50_000 // that a size of curve-partitions is written, whatever it is
+	curveStarts  = 3
+)
+
+var partitionsCurve = curve{
+	Row: report.Row{
+		Name: "curve-partitions", Title: "Cost against partitions",
+		Method: fmt.Sprintf("strata alone, fsync. Topics of 1,000 partitions at most. A first record of 100 B to each partition, which makes its files; then %d records, one a partition in turn: broker CPU for one to each is its share of that. "+
+			"100 partitions a request, one request in flight. Then the CPU used in 5 s without clients, and VmRSS; then the median of %d starts to the first acknowledged record, each after a clean stop.", curveRecords, curveStarts),
+	},
+	of:    "partitions",
+	sizes: []int{100, 200, 500, 1000, 2000, 5000, 10_000},
+	costs: []cost{
+		{Metric: report.Metric{Key: rss, Title: "RSS", Unit: "MB"}},
+		{Metric: report.Metric{Key: idle, Title: "CPU when idle", Unit: "ms/s"}, floor: 10},
+		{Metric: report.Metric{Key: made, Title: "CPU for the first record to each partition", Unit: "ms"}, floor: 100},
+		{Metric: report.Metric{Key: round, Title: "CPU for a record to each partition", Unit: "ms"}},
+		{Metric: report.Metric{Key: begin, Title: "start", Unit: "s"}, floor: 0.1},
+	},
+	measure: partitionsCost,
+}
+
+func partitionsCost(ctx context.Context, r *run, partitions int) (map[string]float64, error) {
+	b, err := r.start(ctx, fsync.strata())
+	if err != nil {
+		return nil, err
+	}
+	perTopic := min(topicSize, partitions)
+	for i := range partitions / perTopic {
+		if err := b.CreateTopic(ctx, manyTopic(i), perTopic); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.CreateTopic(ctx, firstTopic, 1); err != nil {
+		return nil, err
+	}
+	values := map[string]float64{}
+	if values[made], err = writeRounds(ctx, r, b, partitions, 1); err != nil {
+		return nil, err
+	}
+	if values[round], err = writeRounds(ctx, r, b, partitions, curveRecords/partitions); err != nil {
+		return nil, err
+	}
+	if values[idle], err = idleCPU(ctx, b); err != nil {
+		return nil, err
+	}
+	resident, err := b.RSS()
+	if err != nil {
+		return nil, err
+	}
+	values[rss] = float64(resident) / 1e6
+	var starts []float64
+	for range curveStarts {
+		if err := b.Stop(); err != nil {
+			return nil, err
+		}
+		took, err := firstAck(ctx, b, false)
+		if err != nil {
+			return nil, err
+		}
+		starts = append(starts, took)
+	}
+	slices.Sort(starts)
+	values[begin] = starts[curveStarts/2]
+	return values, b.Close()
+}
+
+// batchOf100 is the size of a batch with one record of 100 B.
+const batchOf100 = 170
+
+func manyTopic(i int) string { return fmt.Sprintf("many-%d", i) }
+
+// writeRounds writes a record to each partition so many times, and returns the
+// broker's CPU time for one time, in ms.
+func writeRounds(ctx context.Context, r *run, b *lab.Broker, partitions, rounds int) (float64, error) {
+	spec := spread
+	spec.Partitions, spec.RecordBytes, spec.Conns, spec.PerRequest, spec.Window, spec.Limit = min(topicSize, partitions), 100, 1, 100, 1, 0
+	topics, runs := partitions/spec.Partitions, rounds
+	if topics == 1 { // the generator goes round by itself
+		runs = 1
+	}
+	before, err := b.CPUSeconds()
+	if err != nil {
+		return 0, err
+	}
+	written := int64(0)
+	for i := range runs * topics {
+		spec.Topic = manyTopic(i % topics)
+		// Bytes count whole batches: a run ends with the request that reaches them.
+		spec.Bytes = int64(batchOf100) * int64(spec.Partitions*rounds/runs)
+		m, err := r.Run(ctx, b, spec)
+		if err != nil {
+			return 0, err
+		}
+		written += m.Records
+	}
+	after, err := b.CPUSeconds()
+	return (after - before) * 1000 * float64(partitions) / float64(written), err
+}
+
+// idleCPU is the CPU time in ms a second that a broker takes when nobody asks
+// anything, once it has come to rest.
+func idleCPU(ctx context.Context, b *lab.Broker) (float64, error) {
+	const rest, span = time.Second, 5 * time.Second
+	var at [2]float64
+	for i, pause := range []time.Duration{rest, span} {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		var err error
+		if at[i], err = b.CPUSeconds(); err != nil {
+			return 0, err
+		}
+	}
+	return (at[1] - at[0]) * 1000 / span.Seconds(), nil
+}
+
+// What a size of curve-connections does, whatever it is.
+const (
+	curveRequests = 100_000
+	curveInFlight = 10
+)
+
+var connectionsCurve = curve{
+	Row: report.Row{
+		Name: "curve-connections", Title: "Cost against connections",
+		Method: fmt.Sprintf("strata alone. %d sessionless Fetch requests of one partition, each answered with one record of 100 B, go round over all connections, %d in flight at any time. "+
+			"VmRSS after that, with all connections open.", curveRequests, curveInFlight),
+	},
+	of:    "connections",
+	sizes: []int{10, 100, 1000, 2000, 5000, 10_000},
+	costs: []cost{
+		{Metric: report.Metric{Key: each, Title: "CPU a request", Unit: "us"}},
+		{Metric: report.Metric{Key: rss, Title: "RSS", Unit: "MB"}},
+	},
+	measure: connectionsCost,
+}
+
+func connectionsCost(ctx context.Context, r *run, conns int) (map[string]float64, error) {
+	b, err := r.start(ctx, fsync.strata())
+	if err != nil {
+		return nil, err
+	}
+	if err := load.FirstAck(ctx, b.Addr, firstTopic, true, b.Err); err != nil {
+		return nil, err
+	}
+	p, err := openPool(ctx, b.Addr, conns)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	before, err := b.CPUSeconds()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ask(curveRequests, curveInFlight); err != nil {
+		return nil, err
+	}
+	after, err := b.CPUSeconds()
+	if err != nil {
+		return nil, err
+	}
+	resident, err := b.RSS()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]float64{each: (after - before) / curveRequests * 1e6, rss: float64(resident) / 1e6}, b.Close()
+}
+
+// pool are connections that all send the same request and get the same answer.
+type pool struct {
+	conns   []net.Conn
+	request []byte
+	want    []byte // the answer without its length
+}
+
+// openPool opens n connections, and sends the request once on each.
+func openPool(ctx context.Context, addr string, n int) (*pool, error) {
+	part := kmsg.NewFetchRequestTopicPartition()
+	part.PartitionMaxBytes = 1 << 20
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic, t.Partitions = firstTopic, append(t.Partitions, part)
+	req := kmsg.NewPtrFetchRequest()
+	req.Version, req.ReplicaID, req.MinBytes, req.MaxBytes, req.SessionEpoch = 11, -1, 1, 1<<20, -1
+	req.Topics = append(req.Topics, t)
+	p := &pool{request: kmsg.NewRequestFormatter(kmsg.FormatterClientID("bench")).AppendRequest(nil, req, 0)}
+	var dialer net.Dialer
+	for i := range n {
+		conn, err := dialer.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			p.conns = append(p.conns, conn)
+			err = p.exchange(conn, make([]byte, maxPoolAnswer))
+		}
+		if err != nil {
+			p.close()
+			return nil, fmt.Errorf("connection %d to %s: %w", i, addr, err)
+		}
+	}
+	return p, nil
+}
+
+func (p *pool) close() {
+	for _, conn := range p.conns {
+		_ = conn.Close() // nothing is lost with it
+	}
+}
+
+const maxPoolAnswer = 4096
+
+// exchange sends the request and checks the answer.
+func (p *pool) exchange(conn net.Conn, buffer []byte) error {
+	if _, err := conn.Write(p.request); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(conn, buffer[:4]); err != nil {
+		return err
+	}
+	n := binary.BigEndian.Uint32(buffer)
+	if n < 4 || n > maxPoolAnswer {
+		return fmt.Errorf("an answer of %d bytes", n)
+	}
+	if _, err := io.ReadFull(conn, buffer[:n]); err != nil {
+		return err
+	}
+	if p.want == nil {
+		p.want = bytes.Clone(buffer[:n])
+		return checkFetched(p.want[4:])
+	}
+	if !bytes.Equal(p.want, buffer[:n]) {
+		return errors.New("the answers differ")
+	}
+	return nil
+}
+
+// checkFetched tells whether an answer to the pool's request holds a record.
+func checkFetched(body []byte) error {
+	resp := kmsg.NewPtrFetchResponse()
+	resp.Version = 11
+	if err := resp.ReadFrom(body); err != nil {
+		return err
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 || len(resp.Topics[0].Partitions[0].RecordBatches) == 0 {
+		return fmt.Errorf("an answer without records: %+v", resp)
+	}
+	return nil
+}
+
+// ask sends so many requests, going round over the connections, of which so
+// many at once wait for an answer.
+func (p *pool) ask(requests, inFlight int) error {
+	var all errgroup.Group
+	for first := range inFlight {
+		all.Go(func() error {
+			buffer := make([]byte, maxPoolAnswer)
+			at := first
+			for range requests / inFlight {
+				if err := p.exchange(p.conns[at], buffer); err != nil {
+					return err
+				}
+				if at += inFlight; at >= len(p.conns) {
+					at = first
+				}
+			}
+			return nil
+		})
+	}
+	return all.Wait()
+}
+
+// Keys of the metrics of curve-archive.
+const (
+	find      = "find"
+	findBytes = "find_bytes"
+	add       = "add"
+	addBytes  = "add_bytes"
+)
+
+// fullPage is about the size of a page that is full, in bytes. An append rewrites the last page of each
+// level, and costs anything from nothing to a full page there.
+const fullPage = 16 << 10
+
+var archiveCurve = curve{
+	Row: report.Row{
+		Name: "curve-archive", Title: "Cost against archive length",
+		Method: "strata's own code for manifests, in this process, over a store in memory. The look-up of an offset at random, with every page got and decoded anew, and the next version of the manifest with one more segment: " +
+			"the median of the time, and the mean of the bytes got and put. What a segment more costs goes up and down with how full the last page of each level is.",
+	},
+	of:    "segments",
+	sizes: []int{1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000},
+	costs: []cost{
+		{Metric: report.Metric{Key: find, Title: "look-up", Unit: "us"}},
+		{Metric: report.Metric{Key: findBytes, Title: "got for a look-up", Unit: "bytes"}},
+		{Metric: report.Metric{Key: add, Title: "one segment more", Unit: "us"}, floor: 200},
+		{Metric: report.Metric{Key: addBytes, Title: "put for one segment more", Unit: "bytes"}, floor: fullPage},
+	},
+	measure: func(ctx context.Context, _ *run, segments int) (map[string]float64, error) {
+		return archiveCost(ctx, segments)
+	},
+}
+
+// How often curve-archive does what it measures.
+const (
+	archiveFinds = 2000
+	archiveAdds  = 300 // more than a page holds, so that full and nearly empty leaves are among them
+)
+
+// archiveCost measures a manifest of so many segments.
+func archiveCost(ctx context.Context, segments int) (map[string]float64, error) {
+	a := archive{ctx: ctx, store: mem.New()}
+	if err := a.grow(segments); err != nil {
+		return nil, err
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	a.got = 0
+	looks, err := medianMicros(archiveFinds, func() error {
+		at := protocol.Offset(random.IntN(segments)) * archiveSpan
+		e, ok, err := a.Find(a.load, at)
+		if err == nil && (!ok || e.Base != at) {
+			err = fmt.Errorf("no segment begins at %d", at)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	got := float64(a.got) / archiveFinds
+	a.put = 0
+	adds, err := medianMicros(archiveAdds, func() error { return a.grow(1) })
+	return map[string]float64{find: looks, findBytes: got, add: adds, addBytes: float64(a.put) / archiveAdds}, err
+}
+
+// medianMicros is the median of what do takes.
+func medianMicros(times int, do func() error) (float64, error) {
+	took := make([]float64, times)
+	for i := range took {
+		begun := time.Now()
+		if err := do(); err != nil {
+			return 0, err
+		}
+		took[i] = float64(time.Since(begun).Nanoseconds()) / 1000
+	}
+	slices.Sort(took)
+	return took[times/2], nil
+}
+
+// archive is a partition's manifest in a store, and what was got and put.
+type archive struct {
+	format.Manifest
+	ctx      context.Context //nolint:containedctx // of one leg
+	store    *mem.Store
+	key      protocol.PartitionKey
+	segments int
+	got, put int64
+}
+
+// archiveSpan is how many offsets a segment has.
+const archiveSpan = 100
+
+func (a *archive) load(p metadata.PagePlace) ([]byte, error) {
+	a.got += int64(p.Length)
+	return a.store.Get(a.ctx, p.Key, int64(p.Offset), int64(p.Length))
+}
+
+// grow makes the next version, with n segments of 64 MiB more.
+func (a *archive) grow(n int) error {
+	attempt := metadata.Attempt{Generation: 1, Index: a.Version + 1}
+	entries := make([]format.Entry, n)
+	for i := range entries {
+		base := protocol.Offset(a.segments+i) * archiveSpan
+		meta := format.SegmentMeta{Key: a.key, Base: base, End: base + archiveSpan, Attempt: attempt, Rand: rand.Uint64()}
+		entries[i] = format.Entry{
+			ObjectKey: meta.ObjectKey(), Base: meta.Base, End: meta.End, MaxTimestamp: protocol.Timestamp(base),
+			DataBytes: 64 << 20, IndexOffset: 64 << 20, IndexLength: 4096, ObjectSize: 64<<20 + 4096,
+			ChunkSize: format.DefaultChunkSize, Records: archiveSpan, Attempt: attempt,
+		}
+	}
+	key := format.ManifestKey(a.key, a.Version+1, attempt, rand.Uint64())
+	v, err := a.Apply(a.load, format.Edit{Append: entries}, key, a.Version+1)
+	if err != nil {
+		return err
+	}
+	a.put += int64(len(v.Object))
+	a.Version, a.Root, a.segments = v.Version, v.Root, a.segments+n
+	return a.store.Put(a.ctx, key, bytes.NewReader(v.Object), int64(len(v.Object)))
+}
+
+func curveRows() []row {
+	return []row{partitionsCurve.row(), connectionsCurve.row(), archiveCurve.row()}
+}
