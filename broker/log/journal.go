@@ -140,9 +140,8 @@ func (j *journal) fill(end int64) error {
 		return nil
 	}
 	to := min(end+j.limits.chunk, max(j.limits.segment, end))
-	zeros := make([]byte, min(to-end, 1<<20))
-	for at := end; at < to; at += int64(len(zeros)) {
-		if _, err := j.file.WriteAt(zeros[:min(int64(len(zeros)), to-at)], at); err != nil {
+	for at := end; at < to; at += fillPiece {
+		if _, err := j.file.WriteAt(zeros[:min(fillPiece, to-at)], at); err != nil {
 			return fmt.Errorf("fill %s: %w", j.active.path, err)
 		}
 	}

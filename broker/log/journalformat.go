@@ -58,28 +58,28 @@ type journalEntry struct {
 }
 
 // encodeJournalHeader is a segment's first block.
-func encodeJournalHeader(id journalID, first int64) []byte {
+func encodeJournalHeader(id journalID, name int64) []byte {
 	b := make([]byte, 0, journalBlock)
 	b = append(b, journalMagic...)
 	b = binary.BigEndian.AppendUint32(b, journalVersion)
-	b = binary.BigEndian.AppendUint64(b, uint64(first))
+	b = binary.BigEndian.AppendUint64(b, uint64(name))
 	b = append(b, id[:]...)
 	b = binary.BigEndian.AppendUint32(b, record.CRC(b))
 	return b[:journalBlock]
 }
 
-func parseJournalHeader(b []byte) (id journalID, first int64, err error) {
+func parseJournalHeader(b []byte) (id journalID, name int64, err error) {
 	if len(b) < journalHeaderLen || !bytes.HasPrefix(b, []byte(journalMagic)) || binary.BigEndian.Uint32(b[36:]) != record.CRC(b[:36]) {
 		return id, 0, fmt.Errorf("%w: no journal header", errBadFile)
 	}
 	if v := binary.BigEndian.Uint32(b[8:]); v != journalVersion {
 		return id, 0, fmt.Errorf("%w: journal version %d", errBadFile, v)
 	}
-	first = int64(binary.BigEndian.Uint64(b[12:]))
-	if first < 1 {
-		return id, 0, fmt.Errorf("%w: first round %d", errBadFile, first)
+	name = int64(binary.BigEndian.Uint64(b[12:]))
+	if name < 1 {
+		return id, 0, fmt.Errorf("%w: name %d", errBadFile, name)
 	}
-	return journalID(b[20:36]), first, nil
+	return journalID(b[20:36]), name, nil
 }
 
 // roundBuilder puts a round together in one buffer.

@@ -13,6 +13,9 @@ import (
 // that are synced meanwhile wait for the disk.
 const fillPiece = 256 << 10
 
+// zeros is never written to.
+var zeros [fillPiece]byte
+
 // roll begins a new segment, whose header and name are durable on return: the
 // prepared one, or one made here. It needs write.
 func (j *journal) roll() error {
@@ -96,7 +99,7 @@ func (j *journal) seal() error {
 		return nil
 	}
 	if j.torn {
-		if _, err := j.file.WriteAt(make([]byte, journalBlock), j.active.end); err != nil {
+		if _, err := j.file.WriteAt(zeros[:journalBlock], j.active.end); err != nil {
 			return fmt.Errorf("end %s: %w", j.active.path, err)
 		}
 		if err := syncFile(j.file); err != nil {
@@ -157,7 +160,6 @@ func (j *journal) fillAhead(s *journalSegment) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	zeros := make([]byte, fillPiece)
 	for s.size < j.limits.segment {
 		n := min(j.limits.segment-s.size, fillPiece)
 		if _, err := f.WriteAt(zeros[:n], s.size); err != nil {
