@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync/atomic"
 	"time"
@@ -24,10 +23,19 @@ type MinIO struct {
 	bucket object.Store // through the proxy
 }
 
-// Start starts all three.
-func Start(ctx context.Context) (_ *MinIO, err error) {
+// Start starts all three, the server on the background if one is given.
+func Start(ctx context.Context, on *Background) (_ *MinIO, err error) {
 	m := &MinIO{}
-	if m.server, err = startProcess(ctx); err != nil {
+	start := func() error {
+		m.server, err = startProcess(ctx)
+		return err
+	}
+	if on != nil {
+		err = on.Do(start)
+	} else {
+		err = start()
+	}
+	if err != nil {
 		return nil, err
 	}
 	u, err := m.server.NewBucket(ctx)
@@ -69,17 +77,9 @@ func (m *MinIO) Close() error {
 // ReadRate reads segment objects with ranged GETs of size bytes, on so many
 // connections at once, until it has total bytes, and tells the bytes a second.
 func (m *MinIO) ReadRate(ctx context.Context, connections int, size, total int64) (float64, error) {
-	var ranges []segmentRange
-	for info, err := range m.bucket.List(ctx, "data/", "") {
-		if err != nil {
-			return 0, err
-		}
-		for at := int64(0); at+size <= info.Size; at += size {
-			ranges = append(ranges, segmentRange{info.Key, at})
-		}
-	}
-	if len(ranges) == 0 {
-		return 0, fmt.Errorf("the bucket holds no object of %d bytes", size)
+	ranges, err := m.ranges(ctx, size)
+	if err != nil {
+		return 0, err
 	}
 	var next, read atomic.Int64
 	begun := time.Now()
@@ -88,19 +88,52 @@ func (m *MinIO) ReadRate(ctx context.Context, connections int, size, total int64
 		group.Go(func() error {
 			for read.Load() < total {
 				r := ranges[int(next.Add(1)-1)%len(ranges)]
-				if _, err := m.bucket.Get(ctx, r.key, r.at, size); err != nil {
+				if _, err := m.bucket.Get(ctx, r.key, r.at, r.size); err != nil {
 					return err
 				}
-				read.Add(size)
+				read.Add(r.size)
 			}
 			return nil
 		})
 	}
-	err := group.Wait()
+	err = group.Wait()
 	return float64(read.Load()) / time.Since(begun).Seconds(), err
 }
 
+// Warm reads all segment objects once, so that the server has them in the page cache and leaves the disk alone.
+func (m *MinIO) Warm(ctx context.Context, connections int, size int64) error {
+	ranges, err := m.ranges(ctx, size)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(connections)
+	for _, r := range ranges {
+		group.Go(func() error {
+			_, err := m.bucket.Get(ctx, r.key, r.at, r.size)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// ranges cuts all segment objects into ranges of at most size bytes.
+func (m *MinIO) ranges(ctx context.Context, size int64) (ranges []segmentRange, err error) {
+	for info, err := range m.bucket.List(ctx, "data/", "") {
+		if err != nil {
+			return nil, err
+		}
+		for at := int64(0); at < info.Size; at += size {
+			ranges = append(ranges, segmentRange{info.Key, at, min(size, info.Size-at)})
+		}
+	}
+	if len(ranges) == 0 {
+		return nil, errors.New("the bucket holds no segment")
+	}
+	return ranges, nil
+}
+
 type segmentRange struct {
-	key string
-	at  int64
+	key      string
+	at, size int64
 }
