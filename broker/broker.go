@@ -116,7 +116,7 @@ func (b *Broker) openFolder(context.Context) error {
 	}
 	s := b.cfg.Static
 	b.dir, err = log.OpenDir(log.DirConfig{
-		FS: vfs.OS(), Path: path, MaxOpenFiles: int(s.Int("strata.file.handles")), DiskReserve: s.Int("strata.disk.reserve.bytes"),
+		FS: vfs.OS(), Path: path, MaxOpenFiles: fileHandles(s.Int("strata.file.handles"), b.cfg.Logger), DiskReserve: s.Int("strata.disk.reserve.bytes"),
 		Fsync: s.String("strata.durability") == "fsync", Commit: log.CommitPath(s.String("strata.commit.path")), BootID: bootID(), Now: time.Now, Logger: b.cfg.Logger, OnFatal: b.cfg.Fatal,
 	})
 	if err != nil {
