@@ -163,14 +163,15 @@ func (r *journalLoader) round(w *window, pos int64) (h roundHeader, entries []by
 }
 
 // nothingAfter looks for a whole round after the place where the rounds of the segment end: it
-// was written after what should lie there had been synced. Without a header, one of any id counts.
+// was written after what should lie there had been synced. Without a header, one of any id
+// counts that is newer than what comes before.
 func (r *journalLoader) nothingAfter(w *window, s *journalSegment, knowsID bool) error {
 	for pos := s.end; pos+roundHeaderLen <= w.size; pos += journalBlock {
 		h, entries, err := r.round(w, pos)
 		if err != nil {
 			return err
 		}
-		if entries != nil && h.number > s.last && (h.id == s.id || !knowsID) {
+		if entries != nil && (knowsID && h.id == s.id || !knowsID && h.number > s.last) {
 			return r.corrupt(s, s.end, fmt.Sprintf("round %d is damaged, round %d after it is whole", s.last+1, h.number))
 		}
 	}
