@@ -124,9 +124,10 @@ func TestARoundWhoseWritingFailedIsNotFoundBesideItsSuccessor(t *testing.T) {
 		if p[0].RecoveryPoint() != 2 || p[0].Durable() != 3 {
 			t.Fatalf("recovery point %d, durable offset %d", p[0].RecoveryPoint(), p[0].Durable())
 		}
+		synctest.Wait() // for the segment that is prepared ahead
 		left := fsys.Kill()
 		check(t, w.dir.Close(false))
-		if names := must(left.List(journalFolder))(t); len(names) != 2 {
+		if names := must(left.List(journalFolder))(t); len(names) != 3 {
 			t.Fatalf("%+v", names)
 		}
 		v := start(t, left)
