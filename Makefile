@@ -92,7 +92,7 @@ docs: build ## write the reference pages in docs/
 seeds: ## a long simulation: COUNT seeds from SEED on
 	go test -v -count=1 -timeout 24h -run '^TestSimulation$$' ./tiering -sim.first=$(SEED) -sim.seeds=$(COUNT)
 
-# Of make bench: rows with commas (list shows them, nothing runs all), and pairs of legs.
+# Of make bench: rows, by name or as consume-*, with commas (list shows them, nothing runs all), and pairs of legs.
 ROWS ?=
 PAIRS ?= 5
 

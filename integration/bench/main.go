@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/stratabroker/strata/integration/bench/lab"
 	"github.com/stratabroker/strata/integration/bench/load"
 	"github.com/stratabroker/strata/integration/bench/report"
+	"github.com/stratabroker/strata/integration/bench/store"
 )
 
 func main() {
@@ -35,11 +37,16 @@ func allRows() []row {
 }
 
 func command(ctx context.Context, args []string) error {
-	if len(args) == 2 && args[0] == "load" {
-		return load.Main(args[1], os.Stdin, os.Stdout)
+	if len(args) == 2 { // the processes that a run starts
+		switch args[0] {
+		case "load":
+			return load.Main(args[1], os.Stdin, os.Stdout)
+		case "proxy":
+			return store.ServeProxy(ctx, args[1], os.Stdin, os.Stdout)
+		}
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	names := flags.String("rows", "", "rows to run, with commas; list shows them; empty runs all")
+	names := flags.String("rows", "", "rows to run: names or patterns such as consume-*, with commas; list shows them; empty runs all")
 	pairs := flags.Int("pairs", 5, "pairs of legs that count")
 	folder := flags.String("work", "", "folder for the brokers' data, on the disk to be measured")
 	binary := flags.String("strata", "bin/strata", "the strata binary")
@@ -95,7 +102,7 @@ func newest(pattern string) (string, error) {
 	return slices.Max(found), nil
 }
 
-// choose finds the rows that are asked for; none and no error means that they were listed.
+// choose finds the rows that are asked for, in the order of all; none and no error means that they were listed.
 func choose(all []row, names string) ([]row, error) {
 	if names == "" {
 		return all, nil
@@ -106,18 +113,25 @@ func choose(all []row, names string) ([]row, error) {
 		}
 		return nil, nil
 	}
-	var out []row
+	chosen := make([]bool, len(all))
 	for name := range strings.SplitSeq(names, ",") {
-		found := 0
-		for _, r := range all {
-			// "consume" stands for all of its kind.
-			if r.Name == name || strings.HasPrefix(r.Name, name+"-") {
-				out = append(out, r)
-				found++
+		found := false
+		for i, r := range all {
+			matches, err := path.Match(name, r.Name)
+			if err != nil {
+				return nil, fmt.Errorf("rows %q: %w", name, err)
 			}
+			chosen[i] = chosen[i] || matches
+			found = found || matches
 		}
-		if found == 0 {
-			return nil, fmt.Errorf("no row %q; -rows list shows them", name)
+		if !found {
+			return nil, fmt.Errorf("no row %q; -rows list shows them, and \"consume-*\" is all that begin so", name)
+		}
+	}
+	var out []row
+	for i, r := range all {
+		if chosen[i] {
+			out = append(out, r)
 		}
 	}
 	return out, nil

@@ -42,10 +42,10 @@ type tier struct {
 	bytes  int64 // in the bucket
 }
 
-// openTier starts MinIO and strata and puts the topic into the bucket. MinIO runs on others, if that is given.
+// openTier starts MinIO and strata and puts the topic into the bucket. Store and proxy run on others, if that is given.
 func (r *run) openTier(ctx context.Context, partitions int, bytes int64, others *store.Background) (t *tier, err error) {
 	t = &tier{}
-	if t.store, err = store.Start(ctx, others); err != nil {
+	if t.store, err = store.Start(ctx, r.Bench, others); err != nil {
 		return nil, err
 	}
 	r.closers = append(r.closers, t.store.Close)
@@ -58,8 +58,7 @@ func (r *run) openTier(ctx context.Context, partitions int, bytes int64, others 
 	if err := t.archive(ctx, r, topic, partitions, bytes); err != nil {
 		return nil, err
 	}
-	t.store.Throttle(storeRate)
-	return t, nil
+	return t, t.store.Throttle(storeRate)
 }
 
 // archive fills a topic, seals all of it and waits until nothing of it is left on the local disk.
@@ -108,9 +107,15 @@ func catchUpRow(partitions int, stored int64) row {
 			return err
 		}
 		return r.interleave(ctx, r.pairs, leg{strata, func(ctx context.Context) (map[string]float64, error) {
-			_, before := t.store.Counts()
+			_, before, err := t.store.Counts()
+			if err != nil {
+				return nil, err
+			}
 			m, err := r.Run(ctx, t.broker, catchUp(partitions))
-			_, after := t.store.Counts()
+			if err != nil {
+				return nil, err
+			}
+			_, after, err := t.store.Counts()
 			return map[string]float64{mbps: m.MBps(), cpu: m.BrokerCPU / float64(m.Bytes) * 1e9, fetched: float64(after-before) / float64(m.Bytes)}, err
 		}}, leg{rawGets, func(ctx context.Context) (map[string]float64, error) {
 			rate, err := t.store.ReadRate(ctx, readers, rawRange, coldBytes)
@@ -181,9 +186,10 @@ func catchUpProduce(ctx context.Context, r *run) error {
 
 // warm has MinIO read from memory: the broker's disk is its own.
 func (t *tier) warm(ctx context.Context) error {
-	t.store.Throttle(0)
-	defer t.store.Throttle(storeRate)
-	return t.store.Warm(ctx, readers, rawRange)
+	if err := t.store.Throttle(0); err != nil {
+		return err
+	}
+	return errors.Join(t.store.Warm(ctx, readers, rawRange), t.store.Throttle(storeRate))
 }
 
 // countRequests archives a topic and reads it back once.
@@ -193,22 +199,30 @@ func countRequests(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	t.store.Throttle(0)
+	if err := t.store.Throttle(0); err != nil {
+		return err
+	}
 	for i := range min(r.pairs, fewPairs) {
 		name := fmt.Sprintf("counted-%d", i)
 		err := r.sample(ctx, i, leg{strata, func(ctx context.Context) (map[string]float64, error) {
-			before, _ := t.store.Counts()
+			before, _, err := t.store.Counts()
+			if err != nil {
+				return nil, err
+			}
 			if err := t.archive(ctx, r, name, partitions, stored); err != nil {
 				return nil, err
 			}
-			archived, _ := t.store.Counts()
+			archived, _, err := t.store.Counts()
+			if err != nil {
+				return nil, err
+			}
 			spec := catchUp(partitions)
 			spec.Topic, spec.Bytes = name, 0
 			m, err := r.Run(ctx, t.broker, spec)
 			if err != nil {
 				return nil, err
 			}
-			read, _ := t.store.Counts()
+			read, _, err := t.store.Counts()
 			gib := float64(m.Bytes) / (1 << 30)
 			up, down := archived.Since(before), read.Since(archived)
 			r.note("Topic %d, %.2f GiB: archiving %v; reading %v.", i+1, gib, up, down)
@@ -217,7 +231,7 @@ func countRequests(ctx context.Context, r *run) error {
 				putOthers:   float64(up.Sum("PUT root")+up.Sum("PUT other")) / gib,
 				getObjects:  float64(down.Sum("GET")) / gib,
 				lists:       float64(up.Sum("LIST") + down.Sum("LIST")),
-			}, nil
+			}, err
 		}})
 		if err != nil {
 			return err
@@ -236,7 +250,7 @@ func tierRows() []row {
 		{report.Row{
 			Name: "catchup-produce", Title: "Producer's latency beside a catch-up",
 			Method: "strata alone, fsync. The open loop of the latency rows at 30 % of what strata takes of it, on a topic of its own, with and without the consumer of catchup-32 beside it. " +
-				"As the store and the consumer would be other machines, MinIO and consumer have the lowest CPU priority (nice 19), and MinIO has its objects in the page cache, so that it leaves the broker its disk.",
+				"As the store and the consumer would be other machines, MinIO, proxy and consumer have the lowest CPU priority (nice 19), and MinIO has its objects in the page cache, so that it leaves the broker its disk.",
 			Metrics: []report.Metric{
 				{Key: p50, Title: "p50", Unit: "ms"},
 				{Key: p99, Title: "p99", Unit: "ms"},

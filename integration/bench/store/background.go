@@ -34,8 +34,11 @@ func NewBackground() (*Background, error) {
 	return b, nil
 }
 
-// Do calls f on the thread and waits for it.
+// Do calls f on the thread and waits for it; without a background it just calls it.
 func (b *Background) Do(f func() error) error {
+	if b == nil {
+		return f()
+	}
 	done := make(chan error)
 	b.calls <- func() { done <- f() }
 	return <-done

@@ -13,44 +13,54 @@ import (
 	"github.com/stratabroker/strata/tiering/object/objecttest/minio"
 )
 
-// MinIO is a server with one bucket, seen through a Proxy.
+// MinIO is a server with one bucket, seen through a Proxy. Server and proxy are processes of their own.
 type MinIO struct {
-	*Proxy
 	URL string   // of the bucket, through the proxy
 	Env []string // what a program needs in its environment to use it
 
 	server *minio.Server
+	proxy  *proxyProcess
 	bucket object.Store // through the proxy
 }
 
-// Start starts all three, the server on the background if one is given.
-func Start(ctx context.Context, on *Background) (_ *MinIO, err error) {
+// Start starts the processes, on the background if one is given. bench is this program.
+func Start(ctx context.Context, bench string, on *Background) (_ *MinIO, err error) {
 	m := &MinIO{}
-	start := func() error {
-		m.server, err = startProcess(ctx)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}()
+	var endpoint string
+	err = on.Do(func() (err error) {
+		if m.server, err = startProcess(ctx); err == nil {
+			m.proxy, endpoint, err = startProxy(bench, m.server.Endpoint)
+		}
 		return err
-	}
-	if on != nil {
-		err = on.Do(start)
-	} else {
-		err = start()
-	}
+	})
 	if err != nil {
 		return nil, err
 	}
 	u, err := m.server.NewBucket(ctx)
-	if err == nil {
-		m.Proxy, err = NewProxy(ctx, m.server.Endpoint)
-	}
 	if err != nil {
-		return nil, errors.Join(err, m.server.Stop())
+		return nil, err
 	}
-	u.Endpoint = m.Endpoint
+	u.Endpoint = endpoint
 	m.URL, m.Env = u.String(), m.server.Env()
-	if m.bucket, err = m.server.Open(ctx, u); err != nil {
-		return nil, errors.Join(err, m.Close())
-	}
-	return m, nil
+	m.bucket, err = m.server.Open(ctx, u)
+	return m, err
+}
+
+// Throttle holds the bytes of answers, of all connections together, to so many a second; 0 is no limit.
+func (m *MinIO) Throttle(bytesPerSecond float64) error {
+	_, err := m.proxy.do(order{Rate: &bytesPerSecond})
+	return err
+}
+
+// Counts are the requests so far, and the bytes of their answers.
+func (m *MinIO) Counts() (Counts, int64, error) {
+	s, err := m.proxy.do(order{})
+	return s.Counts, s.Bytes, err
 }
 
 // startProcess starts the server as a process: a container's network would be measured too.
@@ -64,14 +74,19 @@ func startProcess(ctx context.Context) (*minio.Server, error) {
 	return server, errors.Join(err, os.Unsetenv(asProcess))
 }
 
-// Close stops all three; the data is gone.
+// Close stops both processes; the data is gone.
 func (m *MinIO) Close() error {
-	var err error
+	var errs []error
 	if m.bucket != nil {
-		err = m.bucket.Close()
+		errs = append(errs, m.bucket.Close())
 	}
-	m.Proxy.Close()
-	return errors.Join(err, m.server.Stop())
+	if m.proxy != nil {
+		errs = append(errs, m.proxy.close())
+	}
+	if m.server != nil {
+		errs = append(errs, m.server.Stop())
+	}
+	return errors.Join(errs...)
 }
 
 // ReadRate reads segment objects with ranged GETs of size bytes, on so many

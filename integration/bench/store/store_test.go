@@ -2,14 +2,82 @@ package store_test
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stratabroker/strata/integration/bench/store"
 )
+
+// TestMain is also the program whose process the proxy is.
+func TestMain(m *testing.M) {
+	if len(os.Args) != 3 || os.Args[1] != "proxy" {
+		os.Exit(m.Run())
+	}
+	if err := store.ServeProxy(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func TestTheProxyIsAProcessOfLeastPriority(t *testing.T) {
+	const size = 1 << 20
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, size))
+	}))
+	defer server.Close()
+	others, err := store.NewBackground()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = others.Close() }() // never fails
+	m, endpoint, err := store.BehindProxy(others, os.Args[0], server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The system call gives 20 - nice.
+	if got, err := unix.Getpriority(unix.PRIO_PROCESS, m.ProxyPID()); err != nil || got != 20-19 {
+		t.Errorf("the proxy's priority is %d, %v, want 1", got, err)
+	}
+	if err := m.Throttle(10 * size); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	for range 2 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, endpoint+"/b/data/00/t/0/1-2.seg", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != size {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		_ = resp.Body.Close() // read
+	}
+	if took := time.Since(begun); took < 150*time.Millisecond {
+		t.Errorf("two tenths of a second's worth took %s", took)
+	}
+	counts, read, err := m.Counts()
+	if err != nil || counts["GET segment"] != 2 || read != 2*size {
+		t.Errorf("counts %v, %d bytes, %v", counts, read, err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := m.Counts(); err == nil {
+		t.Error("a proxy that has ended answers")
+	}
+}
 
 func TestTheBucketHoldsTheRateOverAllThatAsk(t *testing.T) {
 	var b store.Bucket
