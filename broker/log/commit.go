@@ -416,7 +416,7 @@ func (l *Log) syncFresh(name string) (err error) {
 	if err := syncFile(f); err != nil {
 		return err
 	}
-	return f.DropCache()
+	return f.DropCache(0)
 }
 
 func (l *Log) syncNamed(name string) (err error) {

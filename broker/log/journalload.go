@@ -75,7 +75,7 @@ func (r *journalLoader) read(s *journalSegment, written, newest bool) (err error
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if written {
 		// All before was synced. Of the newest with rounds, after which one may be prepared, the cache may show what the disk does not hold.
-		if err := errors.Join(j.dir.fatal(syncFile(f)), f.DropCache()); err != nil {
+		if err := errors.Join(j.dir.fatal(syncFile(f)), f.DropCache(0)); err != nil {
 			return err
 		}
 	}

@@ -56,7 +56,7 @@ func (r *recovering) fresh(s *segment) error {
 		if err := syncFile(f); err != nil {
 			return err
 		}
-		if err := f.DropCache(); err != nil {
+		if err := f.DropCache(0); err != nil {
 			return err
 		}
 		size, err := f.Size()
@@ -134,18 +134,24 @@ type window struct {
 	n    int
 }
 
-// bytes returns n bytes at pos, valid until the next call.
+// bytes returns n bytes at pos, valid until the next call. What it has of them is not read again.
 func (w *window) bytes(pos int64, n int) ([]byte, error) {
 	if pos < w.at || pos+int64(n) > w.at+int64(w.n) {
-		want := int(min(int64(max(n, scanWindow)), w.size-pos))
-		if cap(w.buf) < want || cap(w.buf) > 16*scanWindow && want <= scanWindow {
-			w.buf = make([]byte, want)
+		var kept []byte
+		if pos >= w.at && pos < w.at+int64(w.n) {
+			kept = w.buf[pos-w.at : w.n]
 		}
-		w.at, w.n = pos, want
-		if err := readFull(w.file, w.buf[:want], pos); err != nil {
-			w.n = 0
+		want := int(min(int64(max(n, scanWindow)), w.size-pos))
+		buf := w.buf
+		if cap(buf) < want || cap(buf) > 16*scanWindow && want <= scanWindow {
+			buf = make([]byte, want)
+		}
+		have := copy(buf[:want], kept)
+		w.buf, w.at, w.n = buf[:cap(buf)], pos, 0
+		if err := readFull(w.file, buf[have:want], pos+int64(have)); err != nil {
 			return nil, err
 		}
+		w.n = want
 	}
 	return w.buf[pos-w.at : pos-w.at+int64(n)], nil
 }

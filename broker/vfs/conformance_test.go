@@ -68,7 +68,7 @@ func readWrite(t *testing.T, fsys vfs.FS, dir string) {
 		t.Fatalf("wrote %d, %v", n, err)
 	}
 	must(t, f.Sync())
-	must(t, f.DropCache())
+	must(t, f.DropCache(0))
 	got := make([]byte, 5000+len(data))
 	if n, err := f.ReadAt(got, 0); n != len(got) || err != nil {
 		t.Fatalf("read %d, %v", n, err)
@@ -222,7 +222,7 @@ func closed(t *testing.T, fsys vfs.FS, dir string) {
 	_, readErr := f.ReadAt(make([]byte, 1), 0)
 	_, writeErr := f.WriteAt([]byte{1}, 0)
 	_, sizeErr := f.Size()
-	for _, err := range []error{readErr, writeErr, sizeErr, f.Sync(), f.DropCache(), f.Truncate(0), f.Close()} {
+	for _, err := range []error{readErr, writeErr, sizeErr, f.Sync(), f.DropCache(0), f.Truncate(0), f.Close()} {
 		if !errors.Is(err, fs.ErrClosed) {
 			t.Errorf("got %v, want fs.ErrClosed", err)
 		}

@@ -144,15 +144,18 @@ func (m *Mem) failSync(n *node) {
 	clear(n.dirty)
 }
 
-func (f *memFile) DropCache() error {
+func (f *memFile) DropCache(from int64) error {
 	return f.do(Op{Kind: OpDropCache}, func() error {
 		n := f.node
 		for b := range n.lost {
+			if (b+1)*BlockSize <= from {
+				continue
+			}
 			shown := block(n.data, b)
 			clear(shown)
 			copy(shown, block(n.disk, b))
+			delete(n.lost, b)
 		}
-		clear(n.lost)
 		return nil
 	})
 }

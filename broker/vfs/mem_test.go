@@ -259,7 +259,11 @@ func TestFailedSyncLosesWhatTheCacheShows(t *testing.T) {
 	}
 	_, err := f.WriteAt(bytes.Repeat([]byte{'c'}, vfs.BlockSize), 2*vfs.BlockSize)
 	must(t, err)
-	must(t, f.DropCache())
+	must(t, f.DropCache(2*vfs.BlockSize))
+	if got, want := runs(read(t, m, "f")), `'a'*1 'b'*1 'c'*1 '\x00'*1`; got != want {
+		t.Errorf("dropped from the third block on: %s, want %s", got, want)
+	}
+	must(t, f.DropCache(vfs.BlockSize+1))
 	if got, want := runs(read(t, m, "f")), `'a'*2 'c'*1 '\x00'*1`; got != want {
 		t.Errorf("disk and un-synced blocks show %s, want %s", got, want)
 	}

@@ -47,8 +47,9 @@ type File interface {
 	// Sync makes the file's bytes and size durable (fdatasync), not its name.
 	// After an error what the file holds is not known: the process must end (DESIGN D3).
 	Sync() error
-	// DropCache forgets clean cached bytes, so that the next read shows what the disk holds.
-	DropCache() error
+	// DropCache forgets clean cached bytes at and above from, perhaps some below it too, so that
+	// the next read shows what the disk holds.
+	DropCache(from int64) error
 	Size() (int64, error)
 	Close() error
 }
