@@ -20,7 +20,7 @@ func selfRows() []row {
 	about := report.Row{
 		Name: "self", Title: "Self-check: Kafka against Kafka",
 		Method: "Two Kafka brokers, same version, same settings, under the loads of produce-cache, consume-1 and latency-50 (page cache). What differs here is not a difference: " +
-			"no other row claims a ratio whose median lies within the ratios of this row.",
+			"no other row claims a ratio whose median is nearer to 1 than the second furthest of this row's pairs.",
 		Metrics: append(append([]report.Metric{}, loadMetrics...),
 			report.Metric{Key: ofRead + mbps, Title: "throughput, consume", Unit: "MB/s"},
 			report.Metric{Key: ofRead + cpu, Title: "broker CPU, consume", Unit: "s/GB"},

@@ -23,8 +23,8 @@ const (
 	NoData Verdict = "not measured"
 )
 
-// noise is how far the ratios of the self-check reach from 1 in a metric's kind,
-// as a factor; 1 where it was not run.
+// noise is how far two equal brokers differ in a metric's kind by the self-check,
+// as a factor: see reach; the worst of its metrics of that kind; 1 where it was not run.
 func noise(all []Result, metric string) float64 {
 	worst := 1.0
 	for i := range all {
@@ -32,12 +32,8 @@ func noise(all []Result, metric string) float64 {
 			continue
 		}
 		for key := range metricsOf(&all[i]) {
-			if kindOf(key) != kindOf(metric) {
-				continue
-			}
-			s := all[i].Ratio(selfA, selfB, key)
-			if s.N > 0 {
-				worst = max(worst, s.Max, 1/s.Min)
+			if kindOf(key) == kindOf(metric) {
+				worst = max(worst, reach(all[i].ratios(selfA, selfB, key)))
 			}
 		}
 	}
@@ -132,7 +128,9 @@ const intro = "Written by `make bench`; do not edit. `make bench ROWS=a,b PAIRS=
 	"so that no leg finds free memory where the other one had to recycle. Kafka runs with -Xms1g -Xmx1g and the flags of its own scripts, without a log. " +
 	"The load generator is one thread in a process of its own, which sends requests that were built before (raw Produce and Fetch requests, encoded with franz-go's kmsg) and checks each answer. " +
 	"Broker CPU is user and system time of all its threads. GB and MB are decimal.\n\n" +
-	"A ratio is claimed only where it lies outside of what the self-check (Kafka against Kafka) shows for two equal brokers; else the verdict is \"none\".\n"
+	"A ratio is claimed only where its median lies outside of what two equal brokers differ by the self-check (Kafka against Kafka); else the verdict is \"none\". " +
+	"They differ by the ratio of its pairs that lies second furthest from 1, up or down (the furthest, of less than five pairs): one leg that something disturbed does not count. " +
+	"Of its metrics of one kind, such as throughputs, the worst counts.\n"
 
 func find(results []Result, name string) *Result {
 	for i := range results {
@@ -174,6 +172,9 @@ func claims(b *strings.Builder, all []Result, row Row, r *Result) {
 		if c.B != "" {
 			right = c.B + ": " + quantity(r.Side(c.B, c.Metric).Median, m.Unit)
 			ratio = fmt.Sprintf("%s (%s to %s)", number(s.Median), number(s.Min), number(s.Max))
+		}
+		if row.Name == selfRow {
+			verdict = Verdict("equal ones differ by " + number(noise(all, c.Metric)) + "x")
 		}
 		if c.A != "strata" {
 			left = c.A + ": " + left

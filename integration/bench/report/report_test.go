@@ -78,6 +78,31 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+func TestOneDisturbedLegOfFiveDoesNotDecideWhatEqualBrokersDiffer(t *testing.T) {
+	claim := report.Claim{Metric: "cache_p99", A: "strata", B: "Kafka", Target: 0.5, AtMost: true}
+	for name, tc := range map[string]struct {
+		self  []float64
+		ratio float64
+		want  report.Verdict
+	}{
+		"beyond the second furthest":     {[]float64{1, 1.1, 0.2, 1.5, 0.9}, 0.5, report.Met},
+		"within the second furthest":     {[]float64{1, 1.1, 0.2, 2.5, 0.9}, 0.5, report.None},
+		"two disturbed legs are no one":  {[]float64{1, 0.2, 0.2, 1, 1}, 0.5, report.None},
+		"of four pairs the furthest":     {[]float64{1, 1.1, 0.2, 0.9}, 0.5, report.None},
+		"of four pairs, none is far off": {[]float64{1, 1.1, 0.9, 0.9}, 0.5, report.Met},
+	} {
+		ones := make([]float64, len(tc.self))
+		for i := range ones {
+			ones[i] = 1
+		}
+		self := pairs("self", "Kafka A", "Kafka B", "p99", tc.self, ones)
+		r := pairs("x", "strata", "Kafka", "cache_p99", []float64{tc.ratio}, []float64{1})
+		if got, _ := report.Judge([]report.Result{self, r}, &r, claim); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
 func TestAClaimAboutOneSideIsNotHeldAgainstTheNoise(t *testing.T) {
 	r := report.Result{Row: "x", Samples: []report.Sample{{Side: "strata", Values: map[string]float64{"rss": 50, "list": 0}}}}
 	for _, c := range []report.Claim{

@@ -41,16 +41,35 @@ func (r *Result) Side(side, metric string) Spread {
 	return spread(all)
 }
 
-// Ratio is the spread of A/B over the pairs in which both were measured.
-func (r *Result) Ratio(a, b, metric string) Spread {
-	var all []float64
+// ratios are A/B of the pairs in which both were measured.
+func (r *Result) ratios(a, b, metric string) (all []float64) {
 	right := r.values(b, metric)
 	for pair, v := range r.values(a, metric) {
 		if w, ok := right[pair]; ok && w != 0 {
 			all = append(all, v/w)
 		}
 	}
-	return spread(all)
+	return all
+}
+
+// Ratio is the spread of A/B over the pairs in which both were measured.
+func (r *Result) Ratio(a, b, metric string) Spread { return spread(r.ratios(a, b, metric)) }
+
+// manyPairs are enough to leave one out.
+const manyPairs = 5
+
+// reach is how far ratios lie from 1, as a factor: the second furthest of manyPairs
+// or more, as one leg that was disturbed says nothing about the others, else the furthest.
+func reach(ratios []float64) float64 {
+	factors := []float64{1}
+	for _, v := range ratios {
+		factors = append(factors, max(v, 1/v))
+	}
+	slices.Sort(factors)
+	if len(ratios) >= manyPairs {
+		factors = factors[:len(ratios)]
+	}
+	return factors[len(factors)-1]
 }
 
 // of gives the spread that a claim is about.
