@@ -59,8 +59,10 @@ type curve struct {
 
 // row is the curve as a row: a side is a size, a claim is about the worst doubling.
 func (c curve) row() row {
+	c.Curve = &report.Curve{Axis: c.of, Doubling: mostADoubling}
 	for _, cost := range c.costs {
 		c.Metrics = append(c.Metrics, cost.Metric)
+		c.Curve.Metrics = append(c.Curve.Metrics, cost.Key)
 	}
 	for _, cost := range c.costs {
 		title := cost.Title + ", a doubling"

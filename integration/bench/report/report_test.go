@@ -140,12 +140,46 @@ func TestThePageHasTheTargetAndTheCommand(t *testing.T) {
 
 func TestThePictureIsXMLWithADotALeg(t *testing.T) {
 	r := pairs("x", "strata", "Kafka", "mbps", []float64{2, 3}, []float64{1, 1})
-	decoder := xml.NewDecoder(strings.NewReader(report.SVG(about, &r)))
-	dots := 0
+	picture := report.SVG(about, &r)
+	if got := circles(t, picture); got != 4 {
+		t.Errorf("%d dots, want 4", got)
+	}
+	if want := "strata / Kafka: 2.50 (target &gt;= 1.30x)"; !strings.Contains(picture, want) {
+		t.Errorf("no %q in\n%s", want, picture)
+	}
+}
+
+func TestThePictureOfACurveHasADotASizeInItsOrder(t *testing.T) {
+	row := report.Row{
+		Name: "c", Title: "A curve", Curve: &report.Curve{Axis: "things", Metrics: []string{"ms"}, Doubling: 2.2},
+		Metrics: []report.Metric{{Key: "ms", Title: "time", Unit: "ms"}, {Key: "doubling_ms", Title: "a doubling", Unit: "x"}},
+	}
+	r := report.Result{Row: "c"}
+	for side, ms := range map[string]float64{"1000 things": 40, "10 things": 0, "100 things": 20, "worst of all": 9} {
+		r.Samples = append(r.Samples, report.Sample{Side: side, Values: map[string]float64{"ms": ms, "doubling_ms": 2}})
+	}
+	picture := report.SVG(row, &r)
+	if got := circles(t, picture); got != 3 {
+		t.Errorf("%d dots, want 3", got)
+	}
+	at := -1
+	for _, label := range []string{">10<", ">100<", ">1,000<"} {
+		next := strings.Index(picture, label)
+		if next <= at {
+			t.Errorf("%s is at %d, after %d", label, next, at)
+		}
+		at = next
+	}
+}
+
+// circles counts those of a picture.
+func circles(t *testing.T, picture string) (dots int) {
+	t.Helper()
+	decoder := xml.NewDecoder(strings.NewReader(picture))
 	for {
 		token, err := decoder.Token()
 		if errors.Is(err, io.EOF) {
-			break
+			return dots
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -153,9 +187,6 @@ func TestThePictureIsXMLWithADotALeg(t *testing.T) {
 		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "circle" {
 			dots++
 		}
-	}
-	if dots != 4 {
-		t.Errorf("%d dots, want 4", dots)
 	}
 }
 

@@ -28,6 +28,7 @@ type Row struct {
 	Method  string // what is done, with the numbers that matter
 	Metrics []Metric
 	Claims  []Claim
+	Curve   *Curve // how a row whose sides are sizes is drawn; nil of others
 }
 
 // Sample is one leg.
