@@ -11,9 +11,9 @@ import (
 )
 
 // rssAfter is the resident memory in MB once the broker was left alone for a while.
-func rssAfter(ctx context.Context, b *lab.Broker, idle time.Duration) (float64, error) {
+func rssAfter(ctx context.Context, b *lab.Broker) (float64, error) {
 	select {
-	case <-time.After(idle):
+	case <-time.After(idleFor):
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
@@ -23,35 +23,25 @@ func rssAfter(ctx context.Context, b *lab.Broker, idle time.Duration) (float64, 
 
 // rssIdle is a broker that has just begun.
 func rssIdle(ctx context.Context, r *run) error {
-	legOf := func(side string, kind lab.Kind) leg {
-		return leg{side, func(ctx context.Context) (map[string]float64, error) {
-			b, err := r.format(ctx, defaultSetup(kind))
-			if err != nil {
-				return nil, err
-			}
-			if err := b.Start(ctx); err != nil {
-				return nil, err
-			}
-			mb, err := rssAfter(ctx, b, idleFor)
-			if err != nil {
-				return nil, err
-			}
-			return map[string]float64{rss: mb}, b.Close()
-		}}
-	}
-	return r.interleave(ctx, min(r.pairs, fewPairs), legOf(strata, lab.Strata), legOf(kafka, lab.Kafka))
+	return r.interleave(ctx, min(r.pairs, fewPairs), r.fresh(func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
+		if err := b.Start(ctx); err != nil {
+			return nil, err
+		}
+		mb, err := rssAfter(ctx, b)
+		return map[string]float64{rss: mb}, err
+	})...)
 }
 
 // withMost is a broker of 10,000 partitions: its start and its memory.
 func withMost(ctx context.Context, r *run) error {
-	legs, err := eachKind(ctx, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
+	return r.eachKind(ctx, min(r.pairs, fewPairs), func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
 		return r.stocked(ctx, kind, most)
 	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
 		took, err := firstAck(ctx, b, false)
 		if err != nil {
 			return nil, err
 		}
-		started, err := rssAfter(ctx, b, idleFor)
+		started, err := rssAfter(ctx, b)
 		if err != nil {
 			return nil, err
 		}
@@ -60,27 +50,23 @@ func withMost(ctx context.Context, r *run) error {
 				return nil, err
 			}
 		}
-		written, err := rssAfter(ctx, b, idleFor)
+		written, err := rssAfter(ctx, b)
 		if err != nil {
 			return nil, err
 		}
 		return map[string]float64{startMost: took, rss: started, rssWritten: written}, b.Stop()
 	})
-	if err != nil {
-		return err
-	}
-	return r.interleave(ctx, min(r.pairs, fewPairs), legs...)
 }
 
 // rssConnections is a broker with 10,000 connections.
 func rssConnections(ctx context.Context, r *run) error {
-	legs, err := eachKind(ctx, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
+	return r.eachKind(ctx, min(r.pairs, fewPairs), func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
 		return r.format(ctx, defaultSetup(kind))
 	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
 		if err := b.Start(ctx); err != nil {
 			return nil, err
 		}
-		before, err := rssAfter(ctx, b, idleFor/2)
+		before, err := rssAfter(ctx, b)
 		if err != nil {
 			return nil, err
 		}
@@ -89,16 +75,12 @@ func rssConnections(ctx context.Context, r *run) error {
 			return nil, err
 		}
 		defer release()
-		after, err := rssAfter(ctx, b, idleFor/2)
+		after, err := rssAfter(ctx, b)
 		if err != nil {
 			return nil, err
 		}
 		return map[string]float64{rss: after, rssEach: (after - before) / connections * 1000}, b.Stop()
 	})
-	if err != nil {
-		return err
-	}
-	return r.interleave(ctx, min(r.pairs, fewPairs), legs...)
 }
 
 func memoryRows() []row {
@@ -106,14 +88,14 @@ func memoryRows() []row {
 	return []row{
 		{report.Row{
 			Name: "rss-idle", Title: "Memory of an idle broker",
-			Method:  "VmRSS, 10 s after a broker without topics became ready. At most 3 pairs.",
+			Method:  "VmRSS, 5 s after a broker without topics became ready. At most 3 pairs.",
 			Metrics: []report.Metric{memory},
 			Claims:  []report.Claim{{Metric: rss, A: strata, AtMost: true, Target: 60}, shown(rss)},
 		}, rssIdle},
 		{report.Row{
 			Name: "partitions-10000", Title: "Start and memory with 10,000 partitions",
 			Method: "10 topics of 1,000 partitions that hold a record each, after a clean stop. From the start of the process to the first acknowledged record (as in row start); " +
-				"VmRSS 10 s after that, and 10 s after one more record to each partition. At most 3 pairs.",
+				"VmRSS 5 s after that, and 5 s after one more record to each partition. At most 3 pairs.",
 			Metrics: []report.Metric{
 				{Key: startMost, Title: "start", Unit: "s"},
 				{Key: rss, Title: "RSS after the start", Unit: "MB"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,7 +28,7 @@ const (
 	most        = 10_000
 	topicSize   = 1000 // partitions of a topic of the rows with many
 	fewPairs    = 3    // of legs that take long
-	idleFor     = 10 * time.Second
+	idleFor     = 5 * time.Second
 	connections = 10_000
 	firstTopic  = "first"
 )
@@ -84,35 +85,46 @@ func (r *run) stocked(ctx context.Context, kind lab.Kind, partitions int) (*lab.
 	return b, b.Stop()
 }
 
-// eachKind gives both sides their broker and a leg.
-func eachKind(ctx context.Context, make func(context.Context, lab.Kind) (*lab.Broker, error), run func(context.Context, *lab.Broker) (map[string]float64, error)) ([]leg, error) {
+// eachKind gives both sides a broker, and then runs leg on them in turn.
+func (r *run) eachKind(ctx context.Context, pairs int, prepare func(context.Context, lab.Kind) (*lab.Broker, error), measure func(context.Context, *lab.Broker) (map[string]float64, error)) error {
 	var legs []leg
-	for side, kind := range map[string]lab.Kind{strata: lab.Strata, kafka: lab.Kafka} {
-		b, err := make(ctx, kind)
+	for _, of := range kinds {
+		b, err := prepare(ctx, of.kind)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", side, err)
+			return fmt.Errorf("%s: %w", of.side, err)
 		}
-		legs = append(legs, leg{side, func(ctx context.Context) (map[string]float64, error) { return run(ctx, b) }})
+		legs = append(legs, leg{of.side, func(ctx context.Context) (map[string]float64, error) { return measure(ctx, b) }})
 	}
-	return legs, nil
+	return errors.Join(r.interleave(ctx, pairs, legs...), r.close())
+}
+
+// kinds are the brokers and their sides.
+var kinds = []struct {
+	side string
+	kind lab.Kind
+}{{strata, lab.Strata}, {kafka, lab.Kafka}}
+
+// fresh gives both sides a leg on a broker that has never run and is gone with the leg.
+func (r *run) fresh(measure func(context.Context, *lab.Broker) (map[string]float64, error)) (legs []leg) {
+	for _, of := range kinds {
+		legs = append(legs, leg{of.side, func(ctx context.Context) (map[string]float64, error) {
+			b, err := r.format(ctx, defaultSetup(of.kind))
+			if err != nil {
+				return nil, err
+			}
+			values, err := measure(ctx, b)
+			return values, errors.Join(err, b.Close())
+		}})
+	}
+	return legs
 }
 
 // startsEmpty: a formatted folder, no topic.
 func (r *run) startsEmpty(ctx context.Context) error {
-	begin := func(side string, kind lab.Kind) leg {
-		return leg{side, func(ctx context.Context) (map[string]float64, error) {
-			b, err := r.format(ctx, defaultSetup(kind))
-			if err != nil {
-				return nil, err
-			}
-			took, err := firstAck(ctx, b, true)
-			if err != nil {
-				return nil, err
-			}
-			return map[string]float64{startEmpty: took}, b.Close()
-		}}
-	}
-	legs := []leg{begin(strata, lab.Strata), begin(kafka, lab.Kafka)}
+	legs := r.fresh(func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
+		took, err := firstAck(ctx, b, true)
+		return map[string]float64{startEmpty: took}, err
+	})
 	for _, l := range legs { // so that programs and jars are in the page cache
 		if _, err := r.turn(ctx, "warm-up", l); err != nil {
 			return err
@@ -123,7 +135,7 @@ func (r *run) startsEmpty(ctx context.Context) error {
 
 // startsMany: 1,000 partitions with a record each, after a clean stop.
 func (r *run) startsMany(ctx context.Context) error {
-	legs, err := eachKind(ctx, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
+	return r.eachKind(ctx, r.pairs, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
 		return r.stocked(ctx, kind, many)
 	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
 		took, err := firstAck(ctx, b, false)
@@ -132,18 +144,11 @@ func (r *run) startsMany(ctx context.Context) error {
 		}
 		return map[string]float64{startMany: took}, b.Stop()
 	})
-	if err != nil {
-		return err
-	}
-	if err := r.interleave(ctx, r.pairs, legs...); err != nil {
-		return err
-	}
-	return r.close()
 }
 
 // startsKilled: kill -9 after a gigabyte more of data.
 func (r *run) startsKilled(ctx context.Context) error {
-	legs, err := eachKind(ctx, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
+	return r.eachKind(ctx, min(r.pairs, fewPairs), func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
 		b, err := r.start(ctx, defaultSetup(kind))
 		if err != nil {
 			return nil, err
@@ -169,13 +174,6 @@ func (r *run) startsKilled(ctx context.Context) error {
 		}
 		return map[string]float64{startKilled: took}, b.Stop()
 	})
-	if err != nil {
-		return err
-	}
-	if err := r.interleave(ctx, min(r.pairs, fewPairs), legs...); err != nil {
-		return err
-	}
-	return r.close()
 }
 
 func startRows() []row {
@@ -191,12 +189,11 @@ func startRows() []row {
 		},
 		Claims: []report.Claim{atMost(startEmpty, 0.1), atMost(startMany, 0.1), atMost(startKilled, 0.1)},
 	}, func(ctx context.Context, r *run) error {
-		if err := r.startsEmpty(ctx); err != nil {
-			return err
+		for _, part := range []func(context.Context) error{r.startsEmpty, r.startsMany, r.startsKilled} {
+			if err := part(ctx); err != nil {
+				return err
+			}
 		}
-		if err := r.startsMany(ctx); err != nil {
-			return err
-		}
-		return r.startsKilled(ctx)
+		return nil
 	}}}
 }
