@@ -114,7 +114,7 @@ type Recovery struct {
 	// HighWatermark is the hint of the last checkpoint, 0 when there is none. It is there
 	// also when the directory is gone: what lies between the log end and it was lost here.
 	HighWatermark protocol.Offset
-	ScannedBytes  int64
+	ScannedBytes  int64 // above the recovery point: read whole, with the CRC; below it only headers are
 	// JournaledBytes were appended to the files from the journal.
 	JournaledBytes int64
 	// Torn: an append that was never acknowledged was cut off the end, in the

@@ -363,7 +363,7 @@ func TestACorruptLogKeepsItsEntriesUntilItIsSetAside(t *testing.T) {
 	}
 	left := fsys.Crash(vfs.DropAll)
 	check(t, w.dir.Close(false))
-	damageByte(t, left, dataDir+"/t-0/00000000000000000000.log", 70)
+	damageByte(t, left, dataDir+"/t-0/00000000000000000000.log", 16) // the magic
 	w = start(t, left, boot("boot-2"))
 	_, err := w.tryOpen("t", crashKey(0), small, log.Init{})
 	wantErr(t, err, log.ErrCorrupt)

@@ -116,7 +116,7 @@ func TestNoLogIsMadeInAFolderThatIsNotItsOwn(t *testing.T) {
 
 func TestADirectoryOfAnEarlierTopicGivesWay(t *testing.T) {
 	anew := protocol.PartitionKey{Topic: protocol.TopicID{9}}
-	corrupt := func(fsys vfs.FS) { damage(t, fsys, firstLog, 3*batchLen(t, fsys)+100, 'x') }
+	corrupt := func(fsys vfs.FS) { damage(t, fsys, firstLog, 3*batchLen(t, fsys)+16, 9) }
 	for _, c := range []struct {
 		name  string
 		harm  func(vfs.FS)

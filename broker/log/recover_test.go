@@ -9,6 +9,7 @@ import (
 	"github.com/stratabroker/strata/broker/log"
 	"github.com/stratabroker/strata/broker/vfs"
 	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/protocol/record"
 )
 
 const firstLog = dataDir + "/t-0/00000000000000000000.log"
@@ -68,8 +69,11 @@ func TestABadBatchIsJudgedByRecoveryPointBootAndWhatFollows(t *testing.T) {
 		unclean bool
 	}{
 		{name: "nothing wrong", harm: func(vfs.FS, int64) {}, boot: "boot-1", leo: 20},
-		{name: "below the recovery point, same boot", harm: func(f vfs.FS, n int64) { damage(t, f, firstLog, 3*n+100, 'x') }, boot: "boot-1", corrupt: true, from: 6, to: 8},
-		{name: "below the recovery point, rebooted", harm: func(f vfs.FS, n int64) { damage(t, f, firstLog, 3*n+100, 'x') }, boot: "boot-2", corrupt: true, from: 6, to: 8},
+		{name: "a header below the recovery point, same boot", harm: func(f vfs.FS, n int64) { damage(t, f, firstLog, 3*n+16, 9) }, boot: "boot-1", corrupt: true, from: 6, to: 8},
+		{name: "a header below the recovery point, rebooted", harm: func(f vfs.FS, n int64) { damage(t, f, firstLog, 3*n+16, 9) }, boot: "boot-2", corrupt: true, from: 6, to: 8},
+		{name: "a length below the recovery point", harm: func(f vfs.FS, n int64) { damage(t, f, firstLog, 3*n+8, 0x7f) }, boot: "boot-2", corrupt: true, from: 6, to: 8},
+		{name: "an offset below the recovery point that goes back", harm: func(f vfs.FS, n int64) { damage(t, f, firstLog, 3*n+7, 1) }, boot: "boot-1", corrupt: true, from: 6, to: 8},
+		{name: "the last batch below the recovery point", harm: func(f vfs.FS, n int64) { damage(t, f, firstLog, 4*n+16, 9) }, boot: "boot-2", corrupt: true, from: 8, to: 10},
 		{name: "above it with good ones after, same boot", harm: func(f vfs.FS, n int64) { damage(t, f, firstLog, 7*n+100, 'x') }, boot: "boot-1", corrupt: true, from: 14, to: 16},
 		{name: "a lying length with good ones after, same boot", harm: func(f vfs.FS, n int64) { damage(t, f, firstLog, 7*n+8, 0x7f) }, boot: "boot-1", corrupt: true, from: 14, to: 16},
 		{name: "above it with good ones after, rebooted", harm: func(f vfs.FS, n int64) { damage(t, f, firstLog, 7*n+100, 'x') }, boot: "boot-2", leo: 14, unclean: true},
@@ -106,6 +110,35 @@ func TestABadBatchIsJudgedByRecoveryPointBootAndWhatFollows(t *testing.T) {
 				t.Fatalf("%d records", len(got))
 			}
 		})
+	}
+}
+
+// TestRecordsBelowTheRecoveryPointAreNotRead: as in sealed segments, damage that no crash makes is left to
+// who reads them; the log is neither cut nor offline. Where it is not sure what was synced, all is read.
+func TestRecordsBelowTheRecoveryPointAreNotRead(t *testing.T) {
+	fsys := written(t)
+	n := batchLen(t, fsys)
+	damage(t, fsys, firstLog, 3*n+100, 'x')
+	for _, id := range []string{"boot-1", "boot-2"} {
+		left := fsys.Kill()
+		p := start(t, left, boot(id)).open(small)
+		if r := p.recovery; p.LEO() != 20 || r.ScannedBytes != 5*n || r.Torn || r.Unclean {
+			t.Errorf("%s: log end %d, recovery %+v", id, p.LEO(), r)
+		}
+		if _, err := p.tryReadAll(0, 20, 10_000); !errors.Is(err, record.ErrCorrupt) {
+			t.Errorf("%s: read: %v", id, err)
+		}
+		if got := must(p.tryReadAll(8, 20, 10_000))(t); len(got) != 12 {
+			t.Errorf("%s: %d records from the batch after it", id, len(got))
+		}
+	}
+	damage(t, fsys, firstLog, 7*n+100, 'x')
+	for _, from := range []protocol.Offset{14, 6} { // the second start knows that the file is not as it should be
+		_, err := start(t, fsys).tryOpen("t", key, small, log.Init{})
+		var e *log.CorruptError
+		if !errors.As(err, &e) || e.From != from || e.To != from+2 {
+			t.Fatalf("error %v, want offsets from %d", err, from)
+		}
 	}
 }
 
@@ -235,6 +268,33 @@ func TestAFailedSyncShowsWhatTheDiskHoldsAfterTheRestart(t *testing.T) {
 	q := start(t, fsys.Kill()).open(small)
 	if got := q.readAll(); len(got) != 1 || got[0].value != "durable" {
 		t.Fatalf("read %v", got)
+	}
+}
+
+// TestAFailedSyncAboveTheRecoveryPoint: below it the cache is believed, and the block in which both lie is read anew.
+func TestAFailedSyncAboveTheRecoveryPoint(t *testing.T) {
+	fsys := vfs.NewMem()
+	w := start(t, fsys)
+	p := w.open(log.Config{})
+	for range 20 {
+		p.add(1, strings.Repeat("d", 500))
+	}
+	p.flush()
+	check(t, w.dir.Checkpoint())
+	fsys.Fail(func(o vfs.Op) error {
+		if o.Kind == vfs.OpSync {
+			return errors.New("I/O error")
+		}
+		return nil
+	})
+	for range 20 {
+		p.add(1, strings.Repeat("l", 500))
+	}
+	wantErr(t, p.Flush(t.Context()), log.ErrOffline)
+	check(t, w.dir.Close(false))
+	q := start(t, fsys.Kill()).open(log.Config{})
+	if got := q.readAll(); len(got) != 20 || got[19].value[0] != 'd' || !q.recovery.Torn {
+		t.Fatalf("%d records, recovery %+v", len(got), q.recovery)
 	}
 }
 

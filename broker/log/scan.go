@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path"
 
@@ -12,7 +13,10 @@ import (
 	"github.com/stratabroker/strata/protocol/record"
 )
 
-const scanWindow = 256 << 10
+const (
+	scanWindow = 256 << 10
+	walkWindow = 64 << 10 // of headers, where batches are small
+)
 
 // badPlace is where a scan met what cannot be a batch.
 type badPlace struct {
@@ -49,14 +53,10 @@ func (r *recovering) scanAll() (*badPlace, error) {
 	return nil, nil
 }
 
-// fresh makes the file durable and lets the next reads show what the disk
-// holds: after a failed sync the cache shows what it does not.
+// fresh makes the file durable; its index is built anew.
 func (r *recovering) fresh(s *segment) error {
 	err := r.l.dir.handles.with(s, logKind, func(f vfs.File) error {
 		if err := syncFile(f); err != nil {
-			return err
-		}
-		if err := f.DropCache(0); err != nil {
 			return err
 		}
 		size, err := f.Size()
@@ -71,6 +71,14 @@ func (r *recovering) fresh(s *segment) error {
 	return s.resetIndex()
 }
 
+// segmentScan is the reading of one segment.
+type segmentScan struct {
+	r     *recovering
+	s     *segment
+	index indexBuilder
+	done  extent // what is good so far
+}
+
 // scan reads one segment and sets how far it is filled.
 func (r *recovering) scan(s *segment) (*badPlace, error) {
 	h, err := r.l.dir.handles.acquire(s, logKind)
@@ -78,31 +86,75 @@ func (r *recovering) scan(s *segment) (*badPlace, error) {
 		return nil, err
 	}
 	defer r.l.dir.handles.release(h)
-	w := window{file: h.file, size: s.filled.Load().size}
-	index := indexBuilder{segment: s}
-	done := extent{next: s.base}
-	var bad *badPlace
-	for done.size < w.size && bad == nil {
-		b, err := w.batch(done.size)
-		if err == nil {
-			err = r.admit(s, b, done.next)
-		}
-		switch {
-		case isBad(err):
-			bad = &badPlace{pos: done.size, from: done.next, reason: err.Error()}
-			continue
-		case err != nil:
-			return nil, err
-		}
-		r.epochs.assign(b.LeaderEpoch(), b.BaseOffset())
-		if err := index.add(b, done.size, int64(len(b))); err != nil {
-			return nil, err
-		}
-		done = extent{size: done.size + int64(len(b)), next: b.NextOffset()}
+	c := segmentScan{r: r, s: s, index: indexBuilder{segment: s}, done: extent{next: s.base}}
+	size := s.filled.Load().size
+	err = c.walk(h.file, size)
+	walked := c.done.size
+	if err == nil {
+		err = c.check(h.file, size)
 	}
-	r.rec.ScannedBytes += done.size
-	s.filled.Store(&done)
-	return bad, nil
+	r.rec.ScannedBytes += c.done.size - walked
+	s.filled.Store(&c.done)
+	if isBad(err) {
+		return &badPlace{pos: c.done.size, from: c.done.next, reason: err.Error()}, nil
+	}
+	return nil, err
+}
+
+// walk goes over the headers of the batches below the recovery point. As in the segments before it their
+// CRC is not computed: they were synced, and what harms them later is not a crash.
+func (c *segmentScan) walk(f vfs.File, size int64) error {
+	if c.r.found.marked || c.r.point <= c.s.base {
+		return nil
+	}
+	w := stepper{file: f, limit: size, buf: make([]byte, min(walkWindow, size))}
+	for {
+		h, _, total, err := w.step()
+		switch {
+		case errors.Is(err, io.EOF), err == nil && h.NextOffset() > c.r.point:
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := c.take(h, total); err != nil {
+			return err
+		}
+	}
+}
+
+// check reads whole batches up to the end, as the disk holds them: after a failed sync the cache
+// shows what it does not.
+func (c *segmentScan) check(f vfs.File, size int64) error {
+	if c.done.size == size {
+		return nil
+	}
+	if err := f.DropCache(c.done.size); err != nil {
+		return err
+	}
+	w := window{file: f, size: size}
+	for c.done.size < size {
+		b, err := w.batch(c.done.size)
+		if err == nil {
+			err = c.take(b, int64(len(b)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take counts the batch that comes next as one of the log.
+func (c *segmentScan) take(h record.Batch, total int64) error {
+	if err := c.r.admit(c.s, h, c.done.next); err != nil {
+		return err
+	}
+	c.r.epochs.assign(h.LeaderEpoch(), h.BaseOffset())
+	if err := c.index.add(h, c.done.size, total); err != nil {
+		return err
+	}
+	c.done = extent{size: c.done.size + total, next: h.NextOffset()}
+	return nil
 }
 
 // admit tells whether a good batch may come here: offsets ascend, epochs do not go back.

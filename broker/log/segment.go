@@ -163,6 +163,7 @@ type stepper struct {
 	buf   []byte
 	at    int64 // of buf[0]
 	n     int   // valid bytes in buf
+	last  int64 // size of the last batch
 }
 
 // step returns the header of the batch at pos and moves on; io.EOF at limit.
@@ -177,6 +178,9 @@ func (w *stepper) step() (header record.Batch, pos, total int64, err error) {
 	}
 	if pos < w.at || pos+record.HeaderLen > w.at+int64(w.n) {
 		n := int(min(int64(cap(w.buf)), w.limit-pos))
+		if w.last > int64(n/4) {
+			n = min(n, indexPage) // the next headers are not near
+		}
 		if err := readFull(w.file, w.buf[:n], pos); err != nil {
 			w.n = 0
 			return nil, pos, 0, err
@@ -193,7 +197,7 @@ func (w *stepper) step() (header record.Batch, pos, total int64, err error) {
 	case pos+int64(n) > w.limit:
 		return nil, pos, 0, fmt.Errorf("%w: batch of %d bytes, %d left", record.ErrShort, n, w.limit-pos)
 	}
-	w.pos += int64(n)
+	w.pos, w.last = w.pos+int64(n), int64(n)
 	return header, pos, int64(n), nil
 }
 
