@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/stratabroker/strata/integration/bench/lab"
@@ -46,7 +45,10 @@ func withMost(ctx context.Context, r *run) error {
 			return nil, err
 		}
 		for i := range most / topicSize {
-			if err := writeEach(ctx, r, b, fmt.Sprintf("many-%d", i)); err != nil {
+			if err := b.AwaitTopic(ctx, manyTopic(i), topicSize); err != nil {
+				return nil, err
+			}
+			if err := writeEach(ctx, r, b, manyTopic(i)); err != nil {
 				return nil, err
 			}
 		}

@@ -53,7 +53,7 @@ const startLimit = 5 * time.Minute
 // populate makes topics with so many partitions in all, and writes a record to each.
 func populate(ctx context.Context, r *run, b *lab.Broker, partitions int) error {
 	for first := 0; first < partitions; first += topicSize {
-		name := fmt.Sprintf("many-%d", first/topicSize)
+		name := manyTopic(first / topicSize)
 		if err := b.CreateTopic(ctx, name, topicSize); err != nil {
 			return err
 		}
@@ -162,6 +162,9 @@ func (r *run) startsKilled(ctx context.Context) error {
 		return b, b.Stop()
 	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
 		if err := b.Start(ctx); err != nil {
+			return nil, err
+		}
+		if err := b.AwaitTopic(ctx, topic, batched.Partitions); err != nil {
 			return nil, err
 		}
 		if err := r.stock(ctx, b, legBytes); err != nil {

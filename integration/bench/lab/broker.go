@@ -186,8 +186,12 @@ func (b *Broker) CreateTopic(ctx context.Context, topic string, partitions int, 
 	})
 }
 
-// awaitTopic waits until the broker serves each partition: Kafka's metadata
-// names it as the leader a moment before it is.
+// AwaitTopic waits until the broker serves each partition, as after a start:
+// Kafka's metadata names it as the leader a moment before it is.
+func (b *Broker) AwaitTopic(ctx context.Context, topic string, partitions int) error {
+	return b.admin(func(admin *kadm.Client) error { return b.awaitTopic(ctx, admin, topic, partitions) })
+}
+
 func (b *Broker) awaitTopic(ctx context.Context, admin *kadm.Client, topic string, partitions int) error {
 	return poll(ctx, readyLimit, 50*time.Millisecond, func() error {
 		ends, err := admin.ListEndOffsets(ctx, topic)
