@@ -124,7 +124,10 @@ func catchUpRow(partitions int, stored int64) row {
 	}}
 }
 
-const liveTopic = "live"
+const (
+	liveTopic = "live"
+	besideLeg = 10 * time.Second
+)
 
 // catchUpProduce measures a producer with and without a catch-up beside it.
 func catchUpProduce(ctx context.Context, r *run) error {
@@ -146,7 +149,7 @@ func catchUpProduce(ctx context.Context, r *run) error {
 		return err
 	}
 	spec := paced(most * 0.3)
-	spec.Topic = liveTopic
+	spec.Topic, spec.Limit = liveTopic, besideLeg
 	r.note("The maximum was %.0f batches a second; the legs sent %.0f a second.", most, spec.Rate)
 	produce := func(ctx context.Context) (map[string]float64, error) {
 		m, err := r.Run(ctx, t.broker, spec)
@@ -157,7 +160,7 @@ func catchUpProduce(ctx context.Context, r *run) error {
 			return nil, err
 		}
 		reader := catchUp(partitions)
-		reader.Addr, reader.Bytes, reader.Wrap, reader.Limit = t.broker.Addr, 0, true, latencyLeg+time.Second
+		reader.Addr, reader.Bytes, reader.Wrap, reader.Limit = t.broker.Addr, 0, true, besideLeg+time.Second
 		var g *lab.Generator
 		err = others.Do(func() error {
 			g, err = r.Prepare(ctx, reader)
@@ -249,8 +252,8 @@ func tierRows() []row {
 		catchUpRow(32, 32*(segmentBytes-(1<<20))),
 		{report.Row{
 			Name: "catchup-produce", Title: "Producer's latency beside a catch-up",
-			Method: "strata alone, fsync. The open loop of the latency rows at 30 % of what strata takes of it, on a topic of its own, with and without the consumer of catchup-32 beside it. " +
-				"As the store and the consumer would be other machines, MinIO, proxy and consumer have the lowest CPU priority (nice 19), and MinIO has its objects in the page cache, so that it leaves the broker its disk.",
+			Method: "strata alone, fsync. The open loop of the latency rows at 30 % of what strata takes of it, on a topic of its own, with and without the consumer of catchup-32 beside it. A leg is 10 s, so that a stall of some 50 ms does not decide its p99. " +
+				"As the store and the consumer would be other machines, MinIO, proxy and consumer run only when a core is idle (SCHED_IDLE), and MinIO has its objects in the page cache, so that it leaves the broker its disk.",
 			Metrics: []report.Metric{
 				{Key: p50, Title: "p50", Unit: "ms"},
 				{Key: p99, Title: "p99", Unit: "ms"},

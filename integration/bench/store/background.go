@@ -7,10 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leastPriority is the nice value that leaves all others the CPU.
-const leastPriority = 19
-
-// Background is a thread of the lowest priority. Processes that are started on it have that priority too:
+// Background is a thread that is scheduled when the CPU is idle. Processes that are started on it are too:
 // they stand for other machines, and must not take the CPU from what is measured. They end
 // with the thread, where they asked for a signal at their parent's death.
 type Background struct{ calls chan func() }
@@ -22,14 +19,15 @@ func NewBackground() (*Background, error) {
 	go func() {
 		// Never unlocked, so the thread ends with the goroutine, as does what was started on it.
 		runtime.LockOSThread()
-		ready <- unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), leastPriority)
+		// Unlike one of nice 19, such a thread gives way at once to any that wakes up, and its core counts as free.
+		ready <- unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_IDLE}, 0)
 		for call := range b.calls {
 			call()
 		}
 	}()
 	if err := <-ready; err != nil {
 		_ = b.Close()
-		return nil, fmt.Errorf("lower the priority of a thread: %w", err)
+		return nil, fmt.Errorf("make a thread idle: %w", err)
 	}
 	return b, nil
 }
