@@ -12,8 +12,8 @@ const (
 	wantedFiles  = 1 << 20
 )
 
-// fileHandles is how many log files are kept open: what is set, or, for 0, half
-// of what the process may open, the rest being for connections. A log that is
+// fileHandles is how many log files are kept open: what is set, or, for 0, three
+// quarters of what the process may open, the rest being for connections. A log that is
 // written to needs its file, so that with fewer handles than busy partitions each
 // append opens and syncs one; where the system lets us, its limit is raised.
 func fileHandles(set int64, logger *slog.Logger) int {
@@ -30,7 +30,7 @@ func fileHandles(set int64, logger *slog.Logger) int {
 			limit = more
 		}
 	}
-	n := int(max(leastHandles, min(limit.Cur/2, mostHandles)))
+	n := int(max(leastHandles, min(limit.Cur/4*3, mostHandles)))
 	if n < mostHandles/16 {
 		logger.Warn("few files may be open at one time; raise the limit (ulimit -n)", "limit", limit.Cur)
 	}

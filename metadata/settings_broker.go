@@ -145,7 +145,7 @@ func strataSettings() []Setting {
 		{Name: "strata.disk.reserve.bytes", Type: LongSetting, Default: "536870912", Doc: "Free disk space below which clients' produce is refused, so that the broker itself can go on."},
 		{Name: "strata.durability", Type: StringSetting, Default: "fsync", Allowed: []string{"fsync", "replicated"}, Doc: "What an acknowledgement rests on: fsync is stable storage, replicated is Kafka's page cache."},
 		{Name: "strata.fetch.session.memory.bytes", Type: LongSetting, Default: "134217728", Doc: "Memory for fetch sessions; a client that gets none goes on with full fetches."},
-		{Name: "strata.file.handles", Type: IntSetting, Default: "0", Min: 0, Doc: "Log files kept open at one time, at least 64; 0 stands for half of what the process may open, at most 65536."},
+		{Name: "strata.file.handles", Type: IntSetting, Default: "0", Min: 0, Doc: "Log files kept open at one time, at least 64; 0 stands for three quarters of what the process may open, at most 65536; the rest is for connections. With more partitions that are written to than three quarters of that, each append beyond syncs a file."},
 		{Name: "strata.frame.idle.ms", Type: IntSetting, Default: "30000", Min: 1, Doc: "Time within which a request must arrive whole once it has begun."},
 		{Name: "strata.frame.max.bytes", Type: IntSetting, Default: "1048576", Min: 1024, Doc: "Largest request other than Produce."},
 		{Name: "strata.http.listen", Type: StringSetting, Default: "127.0.0.1:9644", Doc: "Address of /metrics, /healthz and /readyz; empty for none."},

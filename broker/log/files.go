@@ -80,6 +80,13 @@ func (h *handles) acquire(s *segment, kind fileKind) (*handle, error) {
 	return f, nil
 }
 
+// share adds a user to a file that has one.
+func (h *handles) share(f *handle) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f.refs++
+}
+
 func (h *handles) release(f *handle) {
 	h.mu.Lock()
 	f.refs--

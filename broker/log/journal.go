@@ -158,16 +158,33 @@ func (j *journal) resize(s *journalSegment, size int64) {
 // note says that a round holds entries of a log, whose file has not been synced
 // with them. It needs mu.
 func (j *journal) note(l *Log, number int64) {
-	e := j.logs[l.key]
+	e := j.of(l)
 	if e == nil {
 		e = &journaled{key: l.key}
 		j.logs[l.key] = e
 	}
+	l.journaled = e
 	j.noted++
 	e.log, e.last, e.noted = l, number, j.noted
 	if e.first == 0 {
 		e.first = number
 		e.at = j.live.PushBack(e)
+	}
+}
+
+// of is what the journal holds of a log, nil for nothing. It needs mu.
+func (j *journal) of(l *Log) *journaled {
+	if l.journaled != nil {
+		return l.journaled
+	}
+	return j.logs[l.key]
+}
+
+// drop forgets a partition of which no segment holds anything that counts. It needs mu.
+func (j *journal) drop(e *journaled) {
+	delete(j.logs, e.key)
+	if e.log != nil {
+		e.log.journaled = nil
 	}
 }
 
@@ -191,7 +208,7 @@ type journalMark struct {
 func (j *journal) mark(l *Log) journalMark {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if e := j.logs[l.key]; e != nil {
+	if e := j.of(l); e != nil {
 		return journalMark{e.noted, e.last}
 	}
 	return journalMark{}
@@ -202,7 +219,7 @@ func (j *journal) mark(l *Log) journalMark {
 func (j *journal) fileSynced(l *Log, to journalMark) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	e := j.logs[l.key]
+	e := j.of(l)
 	switch {
 	case e == nil:
 	case e.noted == to.noted:
@@ -231,6 +248,9 @@ func (j *journal) forget(key protocol.PartitionKey) {
 	defer j.mu.Unlock()
 	if e := j.logs[key]; e != nil {
 		j.settle(e)
+		if e.log != nil {
+			e.log.journaled = nil
+		}
 		e.log, e.end = nil, 0
 	}
 }
@@ -261,7 +281,7 @@ func (j *journal) reset(key protocol.PartitionKey, at protocol.Offset, epoch pro
 	defer j.mu.Unlock()
 	if e := j.logs[key]; e != nil {
 		j.settle(e)
-		delete(j.logs, key)
+		j.drop(e)
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func (j *journal) most(l *Log) int64 {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if e := j.logs[l.key]; e != nil && e.first > 0 {
+	if e := j.of(l); e != nil && e.first > 0 {
 		return min(journalBacklog-1, limit)
 	}
 	return min(journalAppend-1, limit)
@@ -139,11 +139,13 @@ func (j *journal) join(l *Log, b *roundBuilder, r *roundResult) {
 		end := active.filled.Load()
 		p := part{log: l, segment: active, pos: l.pending.durable, size: end.size, from: l.Durable(), to: end.next}
 		active.refs.Add(1)
+		file := l.pending.pinned
+		l.dir.handles.share(file)
 		if l.pending.bytes >= j.limits.behind && l.behind.CompareAndSwap(false, true) {
 			r.behind = append(r.behind, l)
 		}
 		l.mu.Unlock()
-		if err := p.read(b); err == nil {
+		if err := p.read(b, file); err == nil {
 			r.done = append(r.done, p)
 			return
 		}
@@ -156,14 +158,11 @@ func (j *journal) join(l *Log, b *roundBuilder, r *roundResult) {
 	l.part.Unlock()
 }
 
-// read copies the bytes from the file, where the append has put them.
-func (p part) read(b *roundBuilder) error {
+// read copies the bytes from the file, where the append has put them, and gives the file back.
+func (p part) read(b *roundBuilder, file *handle) error {
 	room, undo := b.batches(p.log.key, p.from, p.to, int(p.size-p.pos))
-	h, err := p.log.dir.handles.acquire(p.segment, logKind)
-	if err == nil {
-		err = readFull(h.file, room, p.pos)
-		p.log.dir.handles.release(h)
-	}
+	err := readFull(file.file, room, p.pos)
+	p.log.dir.handles.release(file)
 	if err != nil {
 		undo()
 	}

@@ -29,8 +29,8 @@ func (j *journal) removable(active *journalSegment) int {
 func (j *journal) full(n int64) bool { return j.bytes+n > j.limits.bytes }
 
 // crowd is how many logs may have entries that are not in their files: each
-// keeps a file handle open.
-func (j *journal) crowd() int { return max(1, j.dir.handles.max/2) }
+// keeps a file handle open. More logs than that in turn cost a sync an append.
+func (j *journal) crowd() int { return max(1, j.dir.handles.max*3/4) }
 
 // overdue lists the logs whose files are to be synced so that the journal
 // keeps its bounds: beyond half of its bytes, those with an entry in the older half; beyond
@@ -214,9 +214,9 @@ func (j *journal) gone(s *journalSegment) {
 	j.segments = slices.Delete(j.segments, 0, 1)
 	j.bytes -= s.size
 	j.refuse = j.refuse && j.full(0)
-	for key, e := range j.logs {
+	for _, e := range j.logs {
 		if e.last <= s.last {
-			delete(j.logs, key)
+			j.drop(e)
 		}
 	}
 }

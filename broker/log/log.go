@@ -69,6 +69,7 @@ type Log struct {
 	failing    bool            // the last commit failed
 
 	commitState commitState // guarded by the committer
+	journaled   *journaled  // what the journal holds of it, a short cut to journal.logs, which guards it; or nil
 }
 
 // tail is what only appends need to know of the active segment. Log.mu guards it.
@@ -112,6 +113,7 @@ func (d *Dir) OpenLog(topic string, key protocol.PartitionKey, cfg Config, init 
 	}
 	d.logs[name] = l
 	delete(d.idle, name)
+	delete(d.ids, name)
 	return l, rec, nil
 }
 
