@@ -39,7 +39,8 @@ type Dir struct {
 	// idle holds the directories without an open log: true while what was found
 	// at the start was not recovered yet, false once it was, or was found corrupt.
 	idle    map[string]bool
-	foreign map[string]bool // folders that only look like a partition's and were spoken of
+	foreign map[string]bool             // folders that only look like a partition's and were spoken of
+	ids     map[string]protocol.TopicID // what partition.metadata said at the start, until the log is opened
 	closed  bool
 
 	// files guards the checkpoint files and what they hold. It is taken before mu.
@@ -67,7 +68,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	d := &Dir{
-		cfg: cfg, handles: newHandles(cfg.FS, cfg.MaxOpenFiles), logs: map[string]*Log{}, idle: map[string]bool{}, foreign: map[string]bool{},
+		cfg: cfg, handles: newHandles(cfg.FS, cfg.MaxOpenFiles), logs: map[string]*Log{}, idle: map[string]bool{}, foreign: map[string]bool{}, ids: map[string]protocol.TopicID{},
 		cleanEpoch: -1,
 		recovery:   checkpointFile{name: recoveryFile}, hw: checkpointFile{name: hwFile},
 		starts: checkpointFile{name: startFile}, ages: checkpointFile{name: ageFile},
@@ -95,22 +96,22 @@ func (d *Dir) load() error {
 		return err
 	}
 	swept := false
-	var ours []Found
 	for _, e := range entries {
 		if e.Dir && isDeleted(e.Name) {
 			if err := vfs.RemoveAll(d.cfg.FS, d.path(e.Name)); err != nil {
 				return err
 			}
 			swept = true
-			continue
 		}
-		f, partition, err := d.inspect(e)
-		if err != nil {
-			return err
-		}
-		if partition {
-			d.idle[e.Name] = true
-			ours = append(ours, f)
+	}
+	ours, err := d.inspectAll(entries)
+	if err != nil {
+		return err
+	}
+	for _, f := range ours {
+		d.idle[f.Name] = true
+		if !f.ID.IsZero() {
+			d.ids[f.Name] = f.ID
 		}
 	}
 	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages} {

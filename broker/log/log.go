@@ -113,6 +113,7 @@ func (d *Dir) OpenLog(topic string, key protocol.PartitionKey, cfg Config, init 
 	}
 	d.logs[name] = l
 	delete(d.idle, name)
+	delete(d.ids, name)
 	return l, rec, nil
 }
 

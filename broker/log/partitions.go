@@ -9,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/stratabroker/strata/broker/vfs"
 	"github.com/stratabroker/strata/protocol"
@@ -27,17 +29,32 @@ func (d *Dir) Partitions() ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []Found
-	for _, e := range entries {
-		f, ok, err := d.inspect(e)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
+	return d.inspectAll(entries)
+}
+
+// inspectors is how many directories are looked at at a time: a disk answers many reads together.
+const inspectors = 32
+
+// inspectAll lists what of entries is a partition's. The error is that of all that failed, in their order.
+func (d *Dir) inspectAll(entries []vfs.Entry) ([]Found, error) {
+	found, ours, errs := make([]Found, len(entries)), make([]bool, len(entries)), make([]error, len(entries))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(inspectors, len(entries)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(entries)); i = next.Add(1) - 1 {
+				found[i], ours[i], errs[i] = d.inspect(entries[i])
+			}
+		})
+	}
+	wg.Wait()
+	out := found[:0]
+	for i, f := range found {
+		if ours[i] {
 			out = append(out, f)
 		}
 	}
-	return out, nil
+	return out, errors.Join(errs...)
 }
 
 // inspect tells whether an entry of the log directory is a partition's: its
@@ -45,7 +62,7 @@ func (d *Dir) Partitions() ([]Found, error) {
 // holds are files of a partition, and there are some.
 func (d *Dir) inspect(e vfs.Entry) (Found, bool, error) {
 	topic, partition, ok := parseDirName(e.Name)
-	if !ok || !e.Dir {
+	if !ok || !e.Dir || isDeleted(e.Name) {
 		return Found{}, false, nil
 	}
 	f := Found{Name: e.Name, Topic: topic, Partition: partition}
@@ -109,8 +126,15 @@ func isPartitionFile(name string) bool {
 	return suffix == snapshotSuffix
 }
 
-// topicID reads partition.metadata; errBadFile where it is missing or torn.
+// topicID is what partition.metadata says; errBadFile where it is missing or torn. What was
+// read at the start is not read again.
 func (d *Dir) topicID(name string) (protocol.TopicID, error) {
+	d.mu.Lock()
+	id, ok := d.ids[name]
+	d.mu.Unlock()
+	if ok {
+		return id, nil
+	}
 	b, err := readFile(d.cfg.FS, path.Join(d.path(name), metadataFile))
 	if err != nil {
 		return protocol.TopicID{}, err
@@ -195,6 +219,7 @@ func (d *Dir) forget(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.idle, name)
+	delete(d.ids, name)
 }
 
 const uuidLen = 16

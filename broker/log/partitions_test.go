@@ -2,8 +2,11 @@ package log_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stratabroker/strata/broker/log"
@@ -164,4 +167,123 @@ func TestALongTopicNameCanBeDeleted(t *testing.T) {
 	if got := names(t, vfs.OS(), dir); strings.Contains(got, "nnn") {
 		t.Fatalf("left is %s", got)
 	}
+}
+
+func TestACleanStartReadsEachFileOfAPartitionOnce(t *testing.T) {
+	fsys := vfs.NewMem()
+	w := start(t, fsys)
+	for i := range int32(3) {
+		p := w.open2(t, i)
+		p.add(1, "a")
+		p.flush()
+	}
+	check(t, w.dir.Close(true))
+	var mu sync.Mutex
+	counts := map[string]int{}
+	fsys.Fail(func(o vfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if o.Kind == vfs.OpOpen || o.Kind == vfs.OpList {
+			counts[o.Path]++
+		}
+		return nil
+	})
+	w = start(t, fsys)
+	if found := must(w.dir.Partitions())(t); len(found) != 3 {
+		t.Fatalf("found %v", found)
+	}
+	for i := range int32(3) {
+		if p := w.open2(t, i); !p.recovery.Clean || p.LEO() != 1 {
+			t.Fatalf("log end %d, recovery %+v", p.LEO(), p.recovery)
+		}
+	}
+	fsys.Fail(nil)
+	for name, n := range counts {
+		if strings.Contains(name, "/t-") && n > 1 {
+			t.Errorf("%s: %d times", name, n)
+		}
+	}
+	if len(counts) < 12 {
+		t.Errorf("only %v", counts)
+	}
+	check(t, w.dir.Close(true))
+}
+
+func TestAStartTellsOfEveryDirectoryThatCannotBeRead(t *testing.T) {
+	fsys := vfs.NewMem()
+	w := start(t, fsys)
+	const n = 100
+	for i := range int32(n) {
+		w.open2(t, i).add(1, "a")
+	}
+	check(t, w.dir.Close(true))
+	broken := errors.New("I/O error")
+	fsys.Fail(func(o vfs.Op) error {
+		for _, bad := range []string{"/t-17/", "/t-4/", "/t-90/"} {
+			if o.Kind == vfs.OpRead && strings.Contains(o.Path, bad+"partition.metadata") {
+				return fmt.Errorf("%s: %w", o.Path, broken)
+			}
+		}
+		return nil
+	})
+	_, err := tryStart(t, fsys)
+	wantErr(t, err, broken)
+	at := []int{strings.Index(err.Error(), "/t-17/"), strings.Index(err.Error(), "/t-4/"), strings.Index(err.Error(), "/t-90/")}
+	if at[0] < 0 || at[1] < at[0] || at[2] < at[1] {
+		t.Errorf("error %v", err)
+	}
+	fsys.Fail(nil)
+	w = start(t, fsys)
+	if found := must(w.dir.Partitions())(t); len(found) != n || !w.dir.Clean() {
+		t.Errorf("%d partitions, clean %t", len(found), w.dir.Clean())
+	}
+	check(t, w.dir.Close(false))
+}
+
+// TestLogsOpenedTogetherFailAlone: one that is corrupt and one that cannot be read keep no other from being opened.
+func TestLogsOpenedTogetherFailAlone(t *testing.T) {
+	fsys := vfs.NewMem()
+	w := start(t, fsys)
+	const n = 40
+	for i := range int32(n) {
+		p := w.open2(t, i)
+		p.add(1, "a", "b")
+		p.flush()
+	}
+	check(t, w.dir.Checkpoint())
+	left := fsys.Kill()
+	check(t, w.dir.Close(false))
+	damage(t, left, dataDir+"/t-7/00000000000000000000.log", 16, 9)
+	broken := errors.New("I/O error")
+	left.Fail(func(o vfs.Op) error {
+		if o.Kind == vfs.OpRead && strings.Contains(o.Path, "/t-11/") && strings.HasSuffix(o.Path, ".log") {
+			return broken
+		}
+		return nil
+	})
+	w = start(t, left)
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range int32(n) {
+		wg.Go(func() {
+			p, err := w.tryOpen("t", protocol.PartitionKey{Topic: topicID, Partition: i}, small, log.Init{})
+			if err == nil && p.LEO() != 2 {
+				err = fmt.Errorf("log end %d", p.LEO())
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	wantErr(t, errs[7], log.ErrCorrupt)
+	wantErr(t, errs[11], broken)
+	for i, err := range errs {
+		if i != 7 && i != 11 && err != nil {
+			t.Errorf("log %d: %v", i, err)
+		}
+	}
+	left.Fail(nil)
+	if p := w.open2(t, 11); p.LEO() != 2 {
+		t.Errorf("opened again: log end %d", p.LEO())
+	}
+	check(t, w.dir.Close(false))
 }

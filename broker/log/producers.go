@@ -17,8 +17,17 @@ import (
 // store is asked. unknownBelow is above 0 where nobody could tell the state at the log's
 // first segment. aborted is called for each aborted transaction met on the way; it may be nil.
 func (l *Log) loadProducers(end, atMost protocol.Offset, aborted func(protocol.AbortedTxn) error) (state *producer.State, unknownBelow protocol.Offset, err error) {
+	snapshots, err := l.snapshots()
+	if err != nil {
+		return nil, 0, err
+	}
+	return l.loadProducersOf(snapshots, end, atMost, aborted)
+}
+
+// loadProducersOf is loadProducers where it is known which snapshots there are, ascending.
+func (l *Log) loadProducersOf(snapshots []protocol.Offset, end, atMost protocol.Offset, aborted func(protocol.AbortedTxn) error) (state *producer.State, unknownBelow protocol.Offset, err error) {
 	list := l.list()
-	state, from, err := l.nearestSnapshot(list[0].base, min(end, atMost))
+	state, from, err := l.nearestOf(snapshots, list[0].base, min(end, atMost))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -42,6 +51,11 @@ func (l *Log) nearestSnapshot(least, most protocol.Offset) (state *producer.Stat
 	if err != nil {
 		return nil, 0, err
 	}
+	return l.nearestOf(snapshots, least, most)
+}
+
+// nearestOf is nearestSnapshot where it is known which there are, ascending.
+func (l *Log) nearestOf(snapshots []protocol.Offset, least, most protocol.Offset) (state *producer.State, at protocol.Offset, err error) {
 	for _, at := range slices.Backward(snapshots) {
 		if at < least || at > most {
 			continue
@@ -82,6 +96,9 @@ func (l *Log) stateBelow(base protocol.Offset) (*producer.State, error) {
 
 // replay applies the batches in [from, end) to state.
 func (l *Log) replay(list []*segment, state *producer.State, from, end protocol.Offset, aborted func(protocol.AbortedTxn) error) error {
+	if from >= end {
+		return nil
+	}
 	now := protocol.Timestamp(l.dir.cfg.Now().UnixMilli())
 	for _, s := range list[max(0, find(list, from)):] {
 		if s.base >= end {

@@ -199,7 +199,7 @@ func (r *recovering) openClean() (bool, error) {
 		return false, err
 	}
 	l.epochs = epochCache{entries: epochs}
-	state, unknown, err := l.loadProducers(next, next, nil)
+	state, unknown, err := l.loadProducersOf(r.found.snapshots, next, next, nil)
 	if err != nil {
 		return false, err
 	}
@@ -326,7 +326,7 @@ func (r *recovering) rebuildProducers(end protocol.Offset) error {
 			s.txns.Store(false)
 		}
 	}
-	state, unknown, err := l.loadProducers(end, list[r.first].base, func(t protocol.AbortedTxn) error {
+	state, unknown, err := l.loadProducersOf(r.found.snapshots, end, list[r.first].base, func(t protocol.AbortedTxn) error {
 		if i := find(list, t.Last); i >= r.first {
 			return list[i].addAborted(producer.AppendAborted(nil, t))
 		}
@@ -343,10 +343,8 @@ func (r *recovering) rebuildProducers(end protocol.Offset) error {
 // are torn: the recovery point never passes one that was not synced. Who removes the segments
 // below a snapshot relies on it.
 func (r *recovering) freshSnapshots() error {
-	for _, at := range r.found.snapshots {
-		if at < r.point {
-			continue
-		}
+	for i := len(r.found.snapshots) - 1; i >= 0 && r.found.snapshots[i] >= r.point; i-- {
+		at := r.found.snapshots[i]
 		name := r.l.snapshotPath(at)
 		if err := r.l.syncFresh(name); err != nil {
 			return err
@@ -355,6 +353,7 @@ func (r *recovering) freshSnapshots() error {
 		if err == nil {
 			if _, bad := producer.Decode(b); bad != nil {
 				r.l.dir.cfg.Logger.Warn("producer snapshot is not whole and is removed", "log", r.l.name, "offset", int64(at), "err", bad)
+				r.found.snapshots = slices.Delete(r.found.snapshots, i, i+1)
 				err = removeFile(r.l.dir.cfg.FS, name)
 			}
 		}
@@ -376,10 +375,13 @@ func (r *recovering) dropSnapshots(end protocol.Offset) error {
 	}
 	r.l.snapshotAt = newest
 	list := r.l.list()
-	return r.l.removeSnapshots(func(at protocol.Offset) bool {
+	gone := func(at protocol.Offset) bool {
 		i := find(list, at)
 		return at > end || at != newest && (i < 0 || list[i].base != at)
-	})
+	}
+	err := r.l.removeOf(r.found.snapshots, gone)
+	r.found.snapshots = slices.DeleteFunc(r.found.snapshots, gone)
+	return err
 }
 
 // settle makes durable what was scanned and rebuilt, and all names.

@@ -244,6 +244,11 @@ func (l *Log) removeSnapshots(gone func(protocol.Offset) bool) error {
 	if err != nil {
 		return err
 	}
+	return l.removeOf(snapshots, gone)
+}
+
+// removeOf is removeSnapshots where it is known which there are.
+func (l *Log) removeOf(snapshots []protocol.Offset, gone func(protocol.Offset) bool) error {
 	removed := false
 	for _, at := range snapshots {
 		if gone(at) {

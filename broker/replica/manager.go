@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -95,7 +94,7 @@ func (m *Manager) Load(ctx context.Context, img *metadata.Image) error {
 	defer context.AfterFunc(ctx, m.end)()
 	var silent atomic.Bool // the bucket did not answer
 	var group errgroup.Group
-	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	group.SetLimit(openers)
 	for row := range img.AllPartitions() {
 		if slices.Contains(row.Replicas, m.cfg.Self) {
 			group.Go(func() error {

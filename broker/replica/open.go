@@ -17,6 +17,10 @@ import (
 // bucket does not know the state there.
 var ErrNoState = errors.New("no segment object ends there")
 
+// openers is how many logs are opened at a time at the start. They wait for the disk more than they
+// compute, and hold less than 1 MiB each, or the largest batch.
+const openers = 32
+
 // restoreTimeout bounds how long the upkeep waits for the bucket for one partition.
 const restoreTimeout = 10 * time.Second
 
