@@ -87,6 +87,10 @@ func (r *recovering) withoutSegments() error {
 	if err := r.l.removeSnapshots(func(protocol.Offset) bool { return true }); err != nil {
 		return err
 	}
+	// The first append writes partition.metadata anew: torn, it must not be taken for that of a log that was known.
+	if err := r.l.dir.lowerRecoveryPoint(r.l.name, protocol.NoOffset); err != nil {
+		return err
+	}
 	return r.l.reset(r.l.init)
 }
 

@@ -327,3 +327,28 @@ func TestADirectoryThatIsGoneIsReportedByItsHighWatermark(t *testing.T) {
 	}
 	check(t, w.dir.Close(true))
 }
+
+// TestALogEmptiedJustBeforeACrashMayBeginAnewInTheNextCrash: the crash took the segment that the log was to begin
+// anew with, and the next one came while its files were being made again.
+func TestALogEmptiedJustBeforeACrashMayBeginAnewInTheNextCrash(t *testing.T) {
+	fsys := vfs.NewMem()
+	w := start(t, fsys)
+	p := w.open(small)
+	p.add(1, "a")
+	p.flush()
+	check(t, w.dir.Checkpoint())
+	check(t, p.TruncateFully(log.Init{}))
+	left := fsys.Kill()
+	check(t, w.dir.Close(false))
+	check(t, left.Remove(firstLog))
+	w = start(t, left, boot("boot-2"))
+	p = w.open(small)
+	p.add(1, "b")
+	again := left.Kill()
+	check(t, w.dir.Close(false))
+	shorten(t, again, dataDir+"/t-0/partition.metadata", 20)
+	p = start(t, again, boot("boot-3")).open(small)
+	if p.LEO() != 0 {
+		t.Errorf("log end %d", p.LEO())
+	}
+}
