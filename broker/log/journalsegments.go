@@ -47,6 +47,7 @@ func (j *journal) roll() error {
 	if !prepared {
 		j.bytes += s.size
 	}
+	j.startTrim() // one that was kept becomes the next
 	return nil
 }
 
@@ -126,6 +127,7 @@ func (j *journal) prepareAhead(active *journalSegment) {
 	}
 	j.tried = true
 	j.wg.Go(func() {
+		j.trim(false) // one that nobody needs becomes the next
 		if err := j.prepare(); err != nil {
 			j.dir.cfg.Logger.Warn("journal segment was not prepared, it is made when it is needed", "dir", j.dir.cfg.Path, "err", j.dir.fatal(err))
 		}
@@ -136,7 +138,7 @@ func (j *journal) prepareAhead(active *journalSegment) {
 func (j *journal) prepare() error {
 	j.trims.Lock()
 	defer j.trims.Unlock()
-	if !j.wantsNext() {
+	if wanted, _ := j.wantsNext(); !wanted {
 		return nil
 	}
 	j.making.Lock()
@@ -173,13 +175,17 @@ func (j *journal) fillAhead(s *journalSegment) (err error) {
 	return nil
 }
 
-// wantsNext tells whether a segment is to be prepared: while rounds are written, and one is enough.
-func (j *journal) wantsNext() bool {
+// wantsNext tells whether a segment is to be prepared: while rounds are written, and one is
+// enough; and else how many more are kept for later.
+func (j *journal) wantsNext() (wanted bool, kept int) {
 	j.write.Lock()
 	defer j.write.Unlock()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.active != nil && j.next == nil && !j.stopped
+	if j.active == nil || j.stopped {
+		return false, 0
+	}
+	return j.next == nil, j.kept()
 }
 
 // ready needs making.

@@ -51,6 +51,56 @@ func TestTheNextJournalSegmentIsPreparedAndGoesAtTheStart(t *testing.T) {
 	})
 }
 
+// TestUnneededJournalSegmentsAreRecycledAndNotMadeAnew: one is kept for the time when the prepared
+// one is used, however the commits of the files fall, and all go when the journal is idle.
+func TestUnneededJournalSegmentsAreRecycledAndNotMadeAnew(t *testing.T) {
+	for at := range 7 { // when the file is synced: a segment is used up in seven rounds
+		synctest.Test(t, func(t *testing.T) {
+			fsys := vfs.NewMem()
+			w, p := journaled(t, fsys, 1)
+			var recycled, removed atomic.Int64
+			w.dir.SetJournal(1<<20, 8*block, 8*block, block, time.Hour)
+			warm := func(rounds int) {
+				for i := range rounds {
+					p[0].add(1, "v")
+					p[0].flush()
+					synctest.Wait()
+					if i%7 == at {
+						p[0].add(1, strings.Repeat("x", 9*block)) // by the file
+						p[0].flush()
+						synctest.Wait()
+					}
+				}
+			}
+			warm(42)
+			fsys.Fail(func(o vfs.Op) error {
+				switch journal := strings.HasPrefix(o.Path, journalFolder); {
+				case journal && o.Kind == vfs.OpRename:
+					recycled.Add(1)
+				case journal && o.Kind == vfs.OpRemove:
+					removed.Add(1)
+				}
+				return nil
+			})
+			warm(140)
+			if n := recycled.Load(); n < 15 || removed.Load() > 0 {
+				t.Errorf("round %d: %d segments were recycled, %d removed", at, n, removed.Load())
+			}
+			if bytes, _, _ := w.dir.JournalState(); bytes > 5*8*block {
+				t.Errorf("round %d: the journal has %d bytes", at, bytes)
+			}
+			w.dir.JournalIdle()
+			synctest.Wait()
+			w.dir.JournalIdle()
+			synctest.Wait()
+			if bytes, _, _ := w.dir.JournalState(); bytes > 0 {
+				t.Errorf("round %d: an idle journal has %d bytes", at, bytes)
+			}
+			check(t, w.dir.Close(true))
+		})
+	}
+}
+
 // TestRecycledJournalSegmentsLoseNothing: a crash between any two commits around it.
 func TestRecycledJournalSegmentsLoseNothing(t *testing.T) {
 	fsys := vfs.NewMem()
@@ -95,7 +145,7 @@ func TestRecycledJournalSegmentsLoseNothing(t *testing.T) {
 }
 
 // TestARoundWhoseWritingFailedIsNotFoundBesideItsSuccessor: the next round gets its number, here in
-// the next segment, while the one with the failed round is still needed.
+// the next segment, while the one with the failed round is still there.
 func TestARoundWhoseWritingFailedIsNotFoundBesideItsSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := vfs.NewMem()
@@ -116,7 +166,12 @@ func TestARoundWhoseWritingFailedIsNotFoundBesideItsSuccessor(t *testing.T) {
 		if !failed || p[0].RecoveryPoint() != 2 {
 			t.Fatalf("failed %t, recovery point %d", failed, p[0].RecoveryPoint())
 		}
-		fsys.Fail(nil)
+		fsys.Fail(func(o vfs.Op) error {
+			if (o.Kind == vfs.OpRename || o.Kind == vfs.OpRemove) && strings.HasPrefix(o.Path, journalFolder) {
+				return vfs.ErrNoSpace // the first segment stays
+			}
+			return nil
+		})
 		w.dir.JournalIdle() // the journal may be written again
 		synctest.Wait()
 		p[0].add(1, strings.Repeat("y", 6*block))

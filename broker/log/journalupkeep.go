@@ -32,13 +32,32 @@ func (j *journal) full(n int64) bool { return j.bytes+n > j.limits.bytes }
 // keeps a file handle open. More logs than that in turn cost a sync an append.
 func (j *journal) crowd() int { return max(1, j.dir.handles.max*3/4) }
 
+// needed is what cannot be removed, the prepared segment aside. It needs write and mu.
+func (j *journal) needed() (segments []*journalSegment, bytes int64) {
+	segments = j.segments[j.removable(j.active):]
+	for _, s := range segments {
+		bytes += s.size
+	}
+	return segments, bytes
+}
+
+// kept is how many segments stay although nobody needs them, while the journal has room: the next
+// one is made of them, where a new one would be filled with zeros while rounds wait for the disk. It needs mu.
+func (j *journal) kept() int {
+	if j.next != nil && j.bytes <= j.limits.bytes/2 {
+		return 1
+	}
+	return 0
+}
+
 // overdue lists the logs whose files are to be synced so that the journal
 // keeps its bounds: beyond half of its bytes, those with an entry in the older half; beyond
-// the number of handles, the older half. It needs mu.
+// the number of handles, the older half. It needs write and mu.
 func (j *journal) overdue() []*Log {
 	limit := int64(0)
-	if j.bytes > j.limits.bytes/2 {
-		limit = j.segments[len(j.segments)/2].last
+	segments, bytes := j.needed()
+	if bytes > j.limits.bytes/2 {
+		limit = segments[len(segments)/2].last
 	}
 	count := 0
 	if j.live.Len() > j.crowd() {
@@ -59,9 +78,10 @@ func (j *journal) overdue() []*Log {
 }
 
 // aged adds to logs the one with the oldest entry once the journal is a quarter full, unless its file is to
-// be synced already. It needs mu.
+// be synced already. It needs write and mu.
 func (j *journal) aged(logs []*Log) []*Log {
-	if e := j.live.Front(); e != nil && j.bytes > j.limits.bytes/4 {
+	_, bytes := j.needed()
+	if e := j.live.Front(); e != nil && bytes > j.limits.bytes/4 {
 		if l := e.Value.(*journaled).log; l != nil && l.behind.CompareAndSwap(false, true) {
 			logs = append(logs, l)
 		}
@@ -127,7 +147,13 @@ func (j *journal) idle() {
 func (j *journal) tidy() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.stopped || j.trimming || len(j.segments) < 2 || j.segments[0].last >= j.oldest() {
+	j.startTrim()
+}
+
+// startTrim needs mu.
+func (j *journal) startTrim() {
+	spare := j.kept() // and the newest is being written, or was the last to be
+	if j.stopped || j.trimming || len(j.segments) < 2+spare || j.segments[spare].last >= j.oldest() {
 		return
 	}
 	j.trimming = true
@@ -166,10 +192,13 @@ func (j *journal) trim(all bool) {
 		j.dir.cfg.Logger.Warn("recovery points were not written, the journal keeps its segments", "dir", j.dir.cfg.Path, "err", err)
 		return
 	}
-	for _, s := range gone {
+	for i, s := range gone {
 		drop := j.remove
-		if s.size >= j.limits.segment && j.wantsNext() {
+		switch wanted, kept := j.wantsNext(); {
+		case s.size >= j.limits.segment && wanted:
 			drop = j.recycle
+		case !all && len(gone)-i <= kept:
+			return
 		}
 		if err := drop(s); err != nil {
 			j.dir.cfg.Logger.Warn("journal segment was not removed", "file", s.path, "err", err)
