@@ -77,7 +77,7 @@ func networkSettings() []Setting {
 		{Name: "socket.listen.backlog.size", Type: IntSetting, Default: "50", Min: 1, Ignored: true, Doc: "Length of the accept queue. The operating system's limit is used."},
 		{Name: "socket.receive.buffer.bytes", Type: IntSetting, Default: "-1", Min: -1, Doc: "SO_RCVBUF of a client's socket; -1 leaves it to the operating system, which grows it as a producer needs (Kafka's default, 102400, costs half as much CPU again)."},
 		{Name: "socket.request.max.bytes", Type: IntSetting, Default: "104857600", Min: 1, Doc: "Largest Produce request."},
-		{Name: "socket.send.buffer.bytes", Type: IntSetting, Default: "102400", Min: -1, Doc: "SO_SNDBUF of a client's socket; -1 leaves it to the operating system."},
+		{Name: "socket.send.buffer.bytes", Type: IntSetting, Default: "-1", Min: -1, Doc: "SO_SNDBUF of a client's socket; -1 leaves it to the operating system, which grows it as a consumer takes what is sent (with Kafka's default, 102400, a fast consumer waits more often)."},
 	}
 }
 

@@ -21,6 +21,8 @@ type Listener struct {
 	// Principal of all its connections; the zero one leaves them
 	// unauthenticated, with small frames only.
 	Principal Principal
+
+	congestion string // the system's congestion control, empty where connections have it anyway
 }
 
 // Buffers are the sizes of a socket's buffers in bytes; zero or less leaves one
@@ -48,7 +50,7 @@ func Listen(ctx context.Context, name, address string, buffers Buffers) (Listene
 	if err != nil {
 		return Listener{}, fmt.Errorf("listener %s: %w", name, err)
 	}
-	return Listener{Name: name, Net: l, Principal: Anonymous()}, nil
+	return Listener{Name: name, Net: l, Principal: Anonymous(), congestion: unpace(l)}, nil
 }
 
 // Config is what a Server needs. Zero limits take the defaults named at the

@@ -24,7 +24,10 @@ func (w *stallWriter) sendFile(f *os.File, offset, length int64) error {
 		n := min(end-offset, sendChunk)
 		err := w.attempt(func() (sent int64, err error) {
 			ctlErr := source.Control(func(in uintptr) {
-				sent, err = w.sendOnce(int(in), offset, n)
+				sent, err = w.drain("sendfile", n, func(out int, sent int64) (int, error) {
+					at := offset + sent
+					return unix.Sendfile(out, int(in), &at, int(n-sent))
+				})
 			})
 			offset, n = offset+sent, n-sent
 			return sent, errors.Join(err, ctlErr)
@@ -36,20 +39,30 @@ func (w *stallWriter) sendFile(f *os.File, offset, length int64) error {
 	return nil
 }
 
-// sendOnce sends n bytes, fewer only with an error.
-func (w *stallWriter) sendOnce(in int, offset, n int64) (sent int64, err error) {
+// writeMore writes b so that it leaves together with what follows.
+func (w *stallWriter) writeMore(b []byte) error {
+	return w.attempt(func() (int64, error) {
+		sent, err := w.drain("sendmsg", int64(len(b)), func(out int, sent int64) (int, error) {
+			return unix.SendmsgN(out, b[sent:], nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
+		})
+		b = b[sent:]
+		return sent, err
+	})
+}
+
+// drain calls a system call that sends some of what is left until n bytes are sent,
+// waiting where the socket is full; fewer are sent only with an error.
+func (w *stallWriter) drain(name string, n int64, send func(out int, sent int64) (int, error)) (sent int64, err error) {
 	waitErr := w.raw.Write(func(out uintptr) bool {
 		for sent < n {
-			var got int
-			got, err = unix.Sendfile(int(out), in, &offset, int(n-sent))
+			got, sendErr := send(int(out), sent)
 			switch {
-			case errors.Is(err, unix.EINTR):
+			case errors.Is(sendErr, unix.EINTR):
 				continue
-			case errors.Is(err, unix.EAGAIN):
-				err = nil
+			case errors.Is(sendErr, unix.EAGAIN):
 				return false
-			case err != nil:
-				err = os.NewSyscallError("sendfile", err)
+			case sendErr != nil:
+				err = os.NewSyscallError(name, sendErr)
 				return true
 			case got == 0:
 				err = errShort
@@ -60,34 +73,4 @@ func (w *stallWriter) sendOnce(in int, offset, n int64) (sent int64, err error) 
 		return true
 	})
 	return sent, errors.Join(err, waitErr)
-}
-
-// writeMore writes b so that it leaves together with what follows.
-func (w *stallWriter) writeMore(b []byte) error {
-	return w.attempt(func() (int64, error) {
-		var sent int
-		var err error
-		waitErr := w.raw.Write(func(out uintptr) bool {
-			for sent < len(b) {
-				var n int
-				n, err = unix.SendmsgN(int(out), b[sent:], nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
-				switch {
-				case errors.Is(err, unix.EINTR):
-					continue
-				case errors.Is(err, unix.EAGAIN):
-					err = nil
-					return false
-				case err != nil:
-					err = os.NewSyscallError("sendmsg", err)
-					return true
-				}
-				sent += n
-			}
-			return true
-		})
-		b = b[sent:]
-		n := int64(sent)
-		sent = 0
-		return n, errors.Join(err, waitErr)
-	})
 }

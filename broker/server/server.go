@@ -160,6 +160,7 @@ func (s *Server) admit(l Listener, nc net.Conn) bool {
 			return false
 		}
 	}
+	repace(nc, l.congestion)
 	// Go's accepted connections have TCP_NODELAY and keep-alive on.
 	c := newConn(s, l, nc)
 	s.mu.Lock()
