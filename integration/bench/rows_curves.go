@@ -68,7 +68,7 @@ func (c curve) row() row {
 		c.Claims = append(c.Claims, report.Claim{Metric: grew(cost.Key), A: anySize, AtMost: true, Target: mostADoubling})
 	}
 	c.Method += fmt.Sprintf(" A doubling is the ratio to the size before, to the power of 1/log2 of the ratio of the sizes; "+
-		"it should be %g at most. Costs below the floor that a title names count as the floor. One leg a size, and so little is written that the page cache is not filled before it.", mostADoubling)
+		"it should be %g at most. Costs below the floor that a title names count as the floor. One leg a size.", mostADoubling)
 	return row{c.Row, c.run}
 }
 
@@ -112,14 +112,14 @@ const (
 )
 
 const (
-	curveRecords = 50_000 // that a size of curve-partitions is written, whatever it is
+	curveRecords = 100_000 // that a size of curve-partitions is written, whatever it is
 	curveStarts  = 3
 )
 
 var partitionsCurve = curve{
 	Row: report.Row{
 		Name: "curve-partitions", Title: "Cost against partitions",
-		Method: fmt.Sprintf("strata alone, fsync. Topics of 1,000 partitions at most. A first record of 100 B to each partition, which makes its files; then %d records, one a partition in turn: broker CPU for one to each is its share of that. "+
+		Method: fmt.Sprintf("strata alone, fsync, one topic. A first record of 100 B to each partition, which makes its files; then %d records, one a partition in turn: broker CPU for one to each is its share of that. "+
 			"100 partitions a request, one request in flight. Then the CPU used in 5 s without clients, and VmRSS; then the median of %d starts to the first acknowledged record, each after a clean stop.", curveRecords, curveStarts),
 	},
 	of:    "partitions",
@@ -135,17 +135,18 @@ var partitionsCurve = curve{
 }
 
 func partitionsCost(ctx context.Context, r *run, partitions int) (map[string]float64, error) {
-	b, err := r.start(ctx, fsync.strata())
+	setup := fsync.strata()
+	setup.Name = fmt.Sprintf("%s-%d", setup.Name, partitions)
+	b, err := r.start(ctx, setup)
 	if err != nil {
 		return nil, err
 	}
-	perTopic := min(topicSize, partitions)
-	for i := range partitions / perTopic {
-		if err := b.CreateTopic(ctx, manyTopic(i), perTopic); err != nil {
+	for topic, n := range map[string]int{manyTopic(0): partitions, firstTopic: 1} {
+		if err := b.CreateTopic(ctx, topic, n); err != nil {
 			return nil, err
 		}
 	}
-	if err := b.CreateTopic(ctx, firstTopic, 1); err != nil {
+	if err := r.Settle(); err != nil {
 		return nil, err
 	}
 	values := map[string]float64{}
@@ -176,7 +177,7 @@ func partitionsCost(ctx context.Context, r *run, partitions int) (map[string]flo
 	}
 	slices.Sort(starts)
 	values[begin] = starts[curveStarts/2]
-	return values, b.Close()
+	return values, b.Stop() // its files stay until the row ends: new ones look for inodes that were not deleted lately
 }
 
 // batchOf100 is the size of a batch with one record of 100 B.
@@ -188,28 +189,18 @@ func manyTopic(i int) string { return fmt.Sprintf("many-%d", i) }
 // broker's CPU time for one time, in ms.
 func writeRounds(ctx context.Context, r *run, b *lab.Broker, partitions, rounds int) (float64, error) {
 	spec := spread
-	spec.Partitions, spec.RecordBytes, spec.Conns, spec.PerRequest, spec.Window, spec.Limit = min(topicSize, partitions), 100, 1, 100, 1, 0
-	topics, runs := partitions/spec.Partitions, rounds
-	if topics == 1 { // the generator goes round by itself
-		runs = 1
-	}
+	spec.Topic, spec.Partitions, spec.RecordBytes, spec.Conns, spec.PerRequest, spec.Window, spec.Limit = manyTopic(0), partitions, 100, 1, 100, 1, 0
+	spec.Bytes = int64(batchOf100) * int64(partitions*rounds) // whole batches: it ends with the request that reaches them
 	before, err := b.CPUSeconds()
 	if err != nil {
 		return 0, err
 	}
-	written := int64(0)
-	for i := range runs * topics {
-		spec.Topic = manyTopic(i % topics)
-		// Bytes count whole batches: a run ends with the request that reaches them.
-		spec.Bytes = int64(batchOf100) * int64(spec.Partitions*rounds/runs)
-		m, err := r.Run(ctx, b, spec)
-		if err != nil {
-			return 0, err
-		}
-		written += m.Records
+	m, err := r.Run(ctx, b, spec)
+	if err != nil {
+		return 0, err
 	}
 	after, err := b.CPUSeconds()
-	return (after - before) * 1000 * float64(partitions) / float64(written), err
+	return (after - before) * 1000 * float64(partitions) / float64(m.Records), err
 }
 
 // idleCPU is the CPU time in ms a second that a broker takes when nobody asks
