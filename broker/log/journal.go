@@ -25,8 +25,9 @@ type journalLimits struct {
 
 // Of 256 MiB a start reads at most about half a second, and at half of them the oldest logs are
 // synced. A round that overwrites zeros needs no new metadata of the file system: measured on
-// ext4, 4 KiB take 0.12 ms where a growing file takes 0.27 ms.
-var defaultJournal = journalLimits{bytes: 256 << 20, segment: 16 << 20, round: 8 << 20, chunk: 1 << 20, behind: 4 << 20, quiet: 5 * time.Second}
+// ext4, 4 KiB take 0.12 ms where a growing file takes 0.27 ms. A file sync of 4 MiB behind the rounds
+// holds the disk for 4 ms: with 256 KiB the slowest rounds (p99.9) take 4.7 ms instead of 6.7.
+var defaultJournal = journalLimits{bytes: 256 << 20, segment: 16 << 20, round: 8 << 20, chunk: 1 << 20, behind: 256 << 10, quiet: 5 * time.Second}
 
 // journal is the second way to commit (DESIGN D6): what many logs have to make
 // durable goes into one file with one sync. Rounds are numbered without a gap, and none is
