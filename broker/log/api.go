@@ -60,8 +60,9 @@ type DirConfig struct {
 	BootID string
 	Now    func() time.Time
 	Logger *slog.Logger
-	// OnFatal is called after a failed sync, on the goroutine that met it. It must
-	// end the process: a retry may falsely succeed (DESIGN D3). nil panics.
+	// OnFatal is called after a failed sync, on the goroutine that met it, before anybody is told that a log
+	// is offline for it. It must end the process: a retry may falsely succeed (DESIGN D3). It
+	// may return, but must not wait for a log or the directory, whose locks are held. nil panics.
 	OnFatal func(error)
 }
 
@@ -97,8 +98,8 @@ type Init struct {
 // committer or the appender's. They must not block.
 type Events struct {
 	// Durable says that all below the offset is durable, directory entries
-	// included. A call may come late, after a higher one or after a truncation:
-	// Log.Durable is the truth.
+	// included. A call may come late, after a higher one or after a truncation, and what it
+	// was told of may be cut off later: Log.Durable is the truth.
 	Durable func(protocol.Offset)
 	// Sealed says that a sealed segment has been synced.
 	Sealed func()

@@ -251,7 +251,7 @@ func TestInReplicatedModeDurableFollowsTheLogEnd(t *testing.T) {
 	for p.Segments() < 2 {
 		p.add(1, strings.Repeat("x", 400))
 	}
-	p.waitFor(func() bool { return p.seals.Load() > 0 }) // a seal is synced all the same
+	p.waitFor("a seal", func() bool { return p.seals.Load() > 0 }) // a seal is synced all the same
 	if got := must(p.Sealed(0, p.LEO()))(t); len(got) != 1 {
 		t.Fatalf("sealed %v", got)
 	}

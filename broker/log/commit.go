@@ -449,8 +449,9 @@ func (s *segment) syncFiles() error {
 func (l *Log) failRound(err error) error {
 	err = fmt.Errorf("commit %s: %w", l.name, err)
 	if errors.As(err, new(*syncError)) {
+		err = l.dir.fatal(err) // before who waits learns of it
 		l.setOffline(err)
-		return l.dir.fatal(err)
+		return err
 	}
 	l.mu.Lock()
 	if !l.failing {

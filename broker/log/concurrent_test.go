@@ -3,6 +3,7 @@ package log_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -139,11 +140,73 @@ func TestOneCommitServesAllThatWait(t *testing.T) {
 	}
 	close(gate)
 	for _, p := range parts {
-		p.waitFor(func() bool { return p.reported.Load() == 52 })
+		p.waitFor("the append", func() bool { return p.reported.Load() == 52 })
 	}
 	mu.Lock()
 	defer mu.Unlock()
 	if most != 8 || total > 2*logs {
 		t.Errorf("%d syncs, at most %d at a time, for %d appends", total, most, 51*logs)
+	}
+}
+
+// waitsForMutex tells whether a goroutine waits for a mutex in the function.
+func waitsForMutex(function string) bool {
+	b := make([]byte, 1<<20)
+	b = b[:runtime.Stack(b, true)]
+	for g := range strings.SplitSeq(string(b), "\n\n") {
+		if strings.Contains(g, "[sync.Mutex.Lock") && strings.Contains(g, function) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestNoRoundOfTheJournalOutlivesItsLog: a partition is closed while a round has bytes of it, opened again and
+// cut. Did the round come to the disk only then, it would stand behind the reset, and a
+// start would append again what was cut off.
+func TestNoRoundOfTheJournalOutlivesItsLog(t *testing.T) {
+	fsys := vfs.NewMem()
+	w, parts := journaled(t, fsys, 1)
+	entered, gate := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	fsys.Fail(func(o vfs.Op) error {
+		if o.Kind == vfs.OpMkdir && o.Path == journalFolder { // the round has the bytes, and its segment is being made
+			once.Do(func() {
+				close(entered)
+				<-gate
+			})
+		}
+		return nil
+	})
+	parts[0].add(1, "second")
+	<-entered
+	closed := make(chan error, 1)
+	go func() { closed <- parts[0].Close() }()
+	early := false
+	for limit := time.Now().Add(patience); !early && !waitsForMutex("log.(*Log).Close("); runtime.Gosched() {
+		early = len(closed) > 0
+		if time.Now().After(limit) {
+			t.Fatalf("waited %v for Close", patience)
+		}
+	}
+	if early {
+		t.Error("the log was closed while a round had bytes of it")
+	} else {
+		close(gate)
+	}
+	check(t, <-closed)
+	check(t, w.open2(t, 0).Truncate(1))
+	if early {
+		close(gate)
+	}
+	other := w.open2(t, 1)
+	for range 2 { // by its file, then in a later round
+		other.add(1, "value")
+		other.flush()
+	}
+	left := fsys.Crash(vfs.DropAll)
+	check(t, w.dir.Close(false))
+	if q := start(t, left, boot("boot-2")).open2(t, 0); q.LEO() != 1 {
+		t.Errorf("log end %d after it was cut to 1: %v", q.LEO(), q.readAll())
 	}
 }

@@ -240,7 +240,7 @@ func TestOnTheOperatingSystemsFiles(t *testing.T) {
 	p := w.open(small)
 	for i := range 100 {
 		p.add(1, fmt.Sprint("value-", i), "second")
-		p.waitFor(func() bool { return p.reported.Load() == int64(2*i+2) })
+		p.waitFor("the append", func() bool { return p.reported.Load() == int64(2*i+2) })
 	}
 	s := must(p.Read(0, 200, 1000, true))(t)
 	if f, off, n, ok := s.File(); !ok || f == nil || off != 0 || n != int64(s.Len()) {

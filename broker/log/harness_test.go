@@ -126,11 +126,30 @@ func (w *world) tryOpen(topic string, key protocol.PartitionKey, cfg log.Config,
 	return p, err
 }
 
-// waitFor blocks until an event makes cond true.
-func (p *part) waitFor(cond func() bool) {
+// patience is how long a test waits for what is sure to come, however busy the machine is.
+const patience = time.Minute
+
+// waitFor blocks until an event makes cond true; what says what that is.
+func (p *part) waitFor(what string, cond func() bool) {
+	p.w.tb.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if cond() {
+		return
+	}
+	late := false
+	limit := time.AfterFunc(patience, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		late = true
+		p.changed.Broadcast()
+	})
+	defer limit.Stop()
 	for !cond() {
+		if late {
+			p.w.tb.Fatalf("waited %v for %s: told of %d and of %d seals; log end %d, durable offset %d, recovery point %d",
+				patience, what, p.reported.Load(), p.seals.Load(), p.LEO(), p.Durable(), p.RecoveryPoint())
+		}
 		p.changed.Wait()
 	}
 }

@@ -41,7 +41,7 @@ type journal struct {
 	rounds sync.Pool // of *roundBuilder
 
 	trims sync.Mutex // held while segments are prepared or removed; taken before write
-	// write is held while a round is written. Taken after Log.round.
+	// write is held while a round is written. Taken after Log.part and Log.round.
 	write  sync.Mutex
 	making sync.Mutex      // held while a segment is made; taken after write
 	number int64           // of the newest round

@@ -51,7 +51,7 @@ func benchCommit(b *testing.B, partitions, size int, path log.CommitPath) {
 			must(p.Append(batch, 1, log.AppendOptions{Client: true}))(b)
 		}
 		for _, p := range parts {
-			p.waitFor(func() bool { return protocol.Offset(p.reported.Load()) >= p.LEO() })
+			p.waitFor("the append", func() bool { return protocol.Offset(p.reported.Load()) >= p.LEO() })
 		}
 	}
 	check(b, w.dir.Close(false))
@@ -78,7 +78,7 @@ func BenchmarkCommitClients(b *testing.B) {
 					for i := c; i < b.N; i += clients {
 						p := parts[i*7919%partitions]
 						info := must(p.Append(batch, 1, log.AppendOptions{Client: true}))(b)
-						p.waitFor(func() bool { return protocol.Offset(p.reported.Load()) >= info.Next })
+						p.waitFor("the append", func() bool { return protocol.Offset(p.reported.Load()) >= info.Next })
 					}
 				})
 			}

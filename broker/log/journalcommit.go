@@ -202,10 +202,11 @@ func (j *journal) round(b *roundBuilder, r *roundResult) error {
 		j.dir.cfg.Logger.Error("journal cannot be written, the logs are synced one by one", "err", err)
 		return err
 	}
+	err = j.dir.fatal(err) // before who waits learns of it
 	for _, p := range r.done {
 		p.log.setOffline(err)
 	}
-	return j.dir.fatal(err)
+	return err
 }
 
 var errJournalRefuses = errors.New("journal takes no more")

@@ -46,7 +46,7 @@ func benchLatency(b *testing.B, rate int, path log.CommitPath) {
 		wg.Go(func() {
 			p := parts[i%partitions]
 			info := must(p.Append(plain(1, value), 1, log.AppendOptions{Client: true}))(b)
-			p.waitFor(func() bool { return protocol.Offset(p.reported.Load()) >= info.Next })
+			p.waitFor("the append", func() bool { return protocol.Offset(p.reported.Load()) >= info.Next })
 			took[i] = time.Since(due)
 		})
 	}

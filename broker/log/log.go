@@ -41,11 +41,12 @@ type Log struct {
 
 	firstAppend atomic.Int64 // wall clock in ms of the active segment's first append, 0 while it is empty
 
-	// round is held for one round of commits, and while the past is cut, so that
-	// no round writes of what is gone. Taken after admin, before mu.
-	round sync.Mutex
-	// part is held while a round of the journal has bytes of the log, and while the past is cut. Taken after round.
+	// part is held while a round of the journal has bytes of the log, while the past is cut, and while
+	// the log is closed. Taken after admin, before round.
 	part sync.Mutex
+	// round is held for one round of commits, while the past is cut, so that
+	// no round writes of what is gone, and at the end of a Close. Taken before mu.
+	round sync.Mutex
 
 	epochFile sync.Mutex // held while the epoch checkpoint is written; taken before mu
 
@@ -393,17 +394,24 @@ func (l *Log) addSnapshot(at protocol.Offset) {
 	l.snapshotAt = at
 }
 
-// Close stops the log cleanly: all is durable on return. Readers' slices stay valid.
+// Close stops the log cleanly: all is durable on return. Readers' slices stay valid. No
+// round, of the journal or of the files, has anything of the log after it.
 func (l *Log) Close() error {
 	l.admin.Lock()
 	defer l.admin.Unlock()
+	// A round of the journal that has bytes of the log ends first. Written later, its entry would stand behind
+	// the reset of a cut in the log's next life, which nobody knew to need it, and be replayed.
+	l.part.Lock()
+	defer l.part.Unlock()
 	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
+	closed := l.closed
+	l.mu.Unlock()
+	if closed {
 		return nil
 	}
-	l.mu.Unlock()
 	err := l.dir.fatal(l.settle())
+	l.round.Lock()
+	defer l.round.Unlock()
 	l.leave()
 	l.shut()
 	return err
@@ -458,10 +466,10 @@ func (l *Log) shut() {
 func (l *Log) Delete() error {
 	l.admin.Lock()
 	defer l.admin.Unlock()
-	l.round.Lock()
-	defer l.round.Unlock()
 	l.part.Lock()
 	defer l.part.Unlock()
+	l.round.Lock()
+	defer l.round.Unlock()
 	l.mu.Lock()
 	exists := l.exists() || l.offline != nil // it may have failed while it was to begin anew
 	l.mu.Unlock()

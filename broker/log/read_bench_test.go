@@ -26,7 +26,7 @@ func BenchmarkAppendBatch(b *testing.B) {
 				p := w.open(benchConfig)
 				add := func() {
 					info := must(p.Append(batch, 1, log.AppendOptions{Client: true}))(b)
-					p.waitFor(func() bool { return protocol.Offset(p.reported.Load()) >= info.Next })
+					p.waitFor("the append", func() bool { return protocol.Offset(p.reported.Load()) >= info.Next })
 				}
 				for range 4 { // buffers that are kept are not counted
 					add()

@@ -281,8 +281,10 @@ func TestAFailedSyncAboveTheRecoveryPoint(t *testing.T) {
 	}
 	p.flush()
 	check(t, w.dir.Checkpoint())
+	appended := make(chan struct{})
 	fsys.Fail(func(o vfs.Op) error {
 		if o.Kind == vfs.OpSync {
+			<-appended
 			return errors.New("I/O error")
 		}
 		return nil
@@ -290,6 +292,7 @@ func TestAFailedSyncAboveTheRecoveryPoint(t *testing.T) {
 	for range 20 {
 		p.add(1, strings.Repeat("l", 500))
 	}
+	close(appended)
 	wantErr(t, p.Flush(t.Context()), log.ErrOffline)
 	check(t, w.dir.Close(false))
 	q := start(t, fsys.Kill()).open(log.Config{})

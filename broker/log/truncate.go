@@ -44,10 +44,10 @@ func (l *Log) TruncateFully(init Init) error {
 // given up durably, and the recovery point is lowered durably: after a crash nothing above
 // it counts as synced.
 func (l *Log) cut(to protocol.Offset, do func() error) error {
-	l.round.Lock()
-	defer l.round.Unlock()
 	l.part.Lock()
 	defer l.part.Unlock()
+	l.round.Lock()
+	defer l.round.Unlock()
 	told := l.Durable()
 	if err := l.leaveJournal(to); err != nil {
 		return fmt.Errorf("truncate %s: %w", l.name, err)
@@ -83,7 +83,7 @@ func (l *Log) cut(to protocol.Offset, do func() error) error {
 }
 
 // leaveJournal ends the life of the log's entries in the journal. What only they hold is synced in the
-// log's file first, for the cut may leave some of it. It needs round and part.
+// log's file first, for the cut may leave some of it. It needs part and round.
 func (l *Log) leaveJournal(to protocol.Offset) error {
 	l.mu.Lock()
 	err, epoch := l.usable(), l.epochs.latest()
