@@ -64,7 +64,8 @@ func together(t *testing.T, commit log.CommitPath) {
 		})
 	}
 	wg.Go(func() {
-		for !done.Load() {
+		for last := false; !last; {
+			last = done.Load() // once more after that, however late this goroutine came
 			if _, _, err := p.Evict(p.Durable(), 20_000, -1, w.now()); err != nil {
 				t.Error(err)
 			}
