@@ -48,10 +48,10 @@ func ReadProperties(r io.Reader) (map[string]string, error) {
 func Environment(environ []string) (map[string]string, error) {
 	names := map[string]string{}
 	for _, s := range BrokerSettings() {
-		names["STRATA_"+strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(s.Name, "strata."), ".", "_"))] = s.Name
+		names[variableOf(s.Name)] = s.Name
 	}
 	for name := range strings.FieldsSeq(ignoredBrokerSettings) {
-		names["STRATA_"+strings.ToUpper(strings.ReplaceAll(name, ".", "_"))] = name
+		names[variableOf(name)] = name
 	}
 	out := map[string]string{}
 	for _, pair := range environ {
@@ -61,7 +61,11 @@ func Environment(environ []string) (map[string]string, error) {
 		}
 		name, ok := names[variable]
 		if !ok {
-			return nil, fmt.Errorf("environment variable %s names no setting: want STRATA_ and a setting's name in upper case, with _ where it has a dot", variable)
+			hint := didYouMeanVariable(variable)
+			if hint == "" {
+				hint = ": want STRATA_ and a setting's name in upper case, with _ where it has a dot (strata settings lists them)"
+			}
+			return nil, fmt.Errorf("environment variable %s names no setting%s", variable, hint)
 		}
 		out[name] = value
 	}
@@ -86,7 +90,7 @@ func NewStatic(layers ...map[string]string) (s *Static, ignored []string, err er
 	for _, name := range names {
 		setting, ok := BrokerSetting(name)
 		if !ok {
-			return nil, nil, fmt.Errorf("unknown setting %s=%s: not a setting of Kafka 4.3 or strata%s", name, s.values[name], didYouMean(name))
+			return nil, nil, unknownSetting(name, s.values[name])
 		}
 		if setting.Ignored {
 			ignored = append(ignored, name)
@@ -99,14 +103,12 @@ func NewStatic(layers ...map[string]string) (s *Static, ignored []string, err er
 	return s, ignored, nil
 }
 
-// didYouMean suggests a setting whose name has the same letters but for a few at the end.
-func didYouMean(name string) string {
-	for _, s := range BrokerSettings() {
-		if n := min(len(s.Name), len(name)) * 3 / 4; len(name)-len(s.Name) < 4 && len(s.Name)-len(name) < 4 && s.Name[:n] == name[:n] {
-			return "; did you mean " + s.Name + "?"
-		}
+func unknownSetting(name, value string) error {
+	hint := didYouMean(name)
+	if hint == "" {
+		hint = "; strata settings lists them"
 	}
-	return ""
+	return fmt.Errorf("unknown setting %s=%s: not a broker setting of Kafka 4.3 or strata%s", name, value, hint)
 }
 
 // Lookup gives a setting's explicit value; ok is false where only the default holds.

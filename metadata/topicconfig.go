@@ -181,7 +181,7 @@ func (s *Static) CheckTopicConfig(img *Image, was, overrides map[string]string) 
 	for name, value := range overrides {
 		setting, ok := TopicSetting(name)
 		if !ok {
-			return configError("Unknown topic config name: " + name)
+			return configError("Unknown topic config name: " + name + didYouMeanTopic(name))
 		}
 		if err := setting.Check(value); err != nil {
 			return err
