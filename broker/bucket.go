@@ -52,7 +52,7 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	}
 	k := &bucket{url: url, store: b.cfg.Store, broker: b}
 	if k.store == nil {
-		if k.store, err = drivers.Open(ctx, url); err != nil {
+		if k.store, err = drivers.Open(ctx, url, b.cfg.Logger); err != nil {
 			return fmt.Errorf("strata.bucket.url=%s: %w", url, err)
 		}
 	}

@@ -94,7 +94,10 @@ func (b *binder) bindCluster(ctx context.Context) error {
 	if err := b.putOnce(ctx, format.ClusterKey, mine.Encode()); err != nil {
 		// Lost to another cluster, or an answer was lost: what is there now decides.
 		found, readErr := b.readCluster(ctx)
-		if readErr != nil {
+		switch {
+		case errors.Is(readErr, object.ErrNotFound): // it was not written
+			return fmt.Errorf("write %s: %w", format.ClusterKey, err)
+		case readErr != nil:
 			return fmt.Errorf("write %s: %w", format.ClusterKey, errors.Join(err, readErr))
 		}
 		return b.checkCluster(ctx, found)

@@ -47,7 +47,11 @@ func openStore(ctx context.Context, text string) (object.Store, error) {
 			return nil, fmt.Errorf("bucket %s: %w", u, err)
 		}
 	}
-	return drivers.Open(ctx, u)
+	store, err := drivers.Open(ctx, u, nil)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", u, err)
+	}
+	return store, nil
 }
 
 // withBucket opens what the bucket's newest root says.
@@ -71,7 +75,7 @@ func bucketLsCommand() *cobra.Command {
 		Use:   "ls URL [TOPIC]",
 		Short: "List what the bucket holds: one line a partition, or a segment object",
 		Long: `List what the bucket holds, one line a partition: tiered-end is the first offset that is not in
-the bucket yet. Of topics whose name begins with __ only if named, or with --internal.`,
+the bucket yet, TIERED-END of strata topic describe. Of topics whose name begins with __ only if named, or with --internal.`,
 		Example: `  strata bucket ls dir://$PWD/strata-data/bucket
   strata bucket ls s3://archive/prod clicks --segments
   strata bucket ls s3://archive/prod --internal`,
@@ -191,7 +195,8 @@ func bucketVerifyCommand() *cobra.Command {
 		Long: `Read everything that the bucket's roots reach and check it: that each object is there, whole and
 the one that was meant, every checksum, and that offsets have no gap. One line on standard output
 for each anomaly; the summary and how far it has come go to standard error. The exit status is 0
-where the bucket is clean. A broker may be running.`,
+where the bucket is clean. A broker may be running. Objects that no root names are counted, not
+anomalies: older manifests and deleted segments that wait for the sweep, and uploads under way.`,
 		Example: `  strata bucket verify dir://$PWD/strata-data/bucket
   strata bucket verify s3://archive/prod --parallel 16`,
 		Args: cobra.ExactArgs(1),

@@ -54,7 +54,7 @@ func InDataDir(tb testing.TB, dataDir string) *Bucket {
 
 func openBucket(tb testing.TB, url object.URL) *Bucket {
 	tb.Helper()
-	store, err := drivers.Open(tb.Context(), url)
+	store, err := drivers.Open(tb.Context(), url, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (s *Store) ready() error {
 	}
 	if s.seen.Load() == nil {
 		if err := os.MkdirAll(s.root, 0o777); err != nil {
-			return err
+			return fmt.Errorf("bucket folder %s cannot be made: %w", s.root, cause(err))
 		}
 	}
 	for folder := s.root; folder != filepath.Dir(folder); {
@@ -77,6 +77,14 @@ func (s *Store) ready() error {
 	// Where it went away since it was made, it was not seen: the next write looks again.
 	s.rooted.Store(s.seen.Load() != nil)
 	return nil
+}
+
+// cause is what went wrong with a path, without the path.
+func cause(err error) error {
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+		return failed.Err
+	}
+	return err
 }
 
 // makeBelow makes a folder and those above it, but never the root.

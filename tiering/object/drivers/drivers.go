@@ -5,6 +5,7 @@ package drivers
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/stratabroker/strata/tiering/object"
 	"github.com/stratabroker/strata/tiering/object/dir"
@@ -13,8 +14,9 @@ import (
 )
 
 // Open makes the store that u names. It sends nothing to a bucket: object.Prober
-// tells whether it can be used. A mem store is a new and empty one each time.
-func Open(ctx context.Context, u object.URL) (object.Store, error) {
+// tells whether it can be used. A mem store is a new and empty one each time. The
+// logger gets what a driver's library has to say, at debug; nil drops it.
+func Open(ctx context.Context, u object.URL, logger *slog.Logger) (object.Store, error) {
 	switch u.Scheme {
 	case object.SchemeDir:
 		s, err := dir.New(u.Path)
@@ -23,7 +25,7 @@ func Open(ctx context.Context, u object.URL) (object.Store, error) {
 		}
 		return s, nil
 	case object.SchemeS3:
-		s, err := s3.New(ctx, u, s3.Options{})
+		s, err := s3.New(ctx, u, s3.Options{Logger: logger})
 		if err != nil {
 			return nil, err
 		}

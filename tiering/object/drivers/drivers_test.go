@@ -31,7 +31,7 @@ func open(t *testing.T, in string) object.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := drivers.Open(t.Context(), u)
+	s, err := drivers.Open(t.Context(), u, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestOpenWithoutARegionSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := drivers.Open(t.Context(), u); s != nil || err == nil || !strings.Contains(err.Error(), "region=") {
+	if s, err := drivers.Open(t.Context(), u, nil); s != nil || err == nil || !strings.Contains(err.Error(), "region=") {
 		t.Errorf("%v, %v", s, err)
 	}
 }

@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	smithy "github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -14,6 +18,9 @@ import (
 // translate names an error of the SDK by object's errors where one fits; the
 // rest stays what it is, an outage.
 func translate(err error) error {
+	if lost := (*credentialsError)(nil); errors.As(err, &lost) {
+		return lost
+	}
 	status := 0
 	var response *smithyhttp.ResponseError
 	if errors.As(err, &response) {
@@ -36,11 +43,40 @@ func translate(err error) error {
 	case http.StatusRequestedRangeNotSatisfiable:
 		return fmt.Errorf("%w (HTTP %d)", object.ErrRange, status)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		return fmt.Errorf("%w (HTTP %d %s)", object.ErrThrottled, status, code)
+		return fmt.Errorf("%w (HTTP %s)", object.ErrThrottled, spaced(status, code))
 	case http.StatusForbidden, http.StatusUnauthorized:
-		return fmt.Errorf("%w (HTTP %d %s)", object.ErrDenied, status, code)
+		return fmt.Errorf("%w (HTTP %s)", object.ErrDenied, spaced(status, code))
+	}
+	return outage(err, status, code, message)
+}
+
+// outage tells an error of no known kind without the SDK's names for the places it came through.
+func outage(err error, status int, code, message string) error {
+	var (
+		canceled *smithy.CanceledError
+		unsent   *smithyhttp.RequestSendError
+		answered *awshttp.ResponseError
+		request  *url.Error
+	)
+	switch {
+	case errors.As(err, &canceled):
+		return canceled.Err
+	case errors.As(err, &unsent):
+		err = unsent.Err
+		if errors.As(err, &request) {
+			err = request.Err
+		}
+		return fmt.Errorf("no answer: %w", err)
+	case code != "" && errors.As(err, &answered) && answered.ServiceRequestID() != "":
+		return fmt.Errorf("HTTP %s: %s (request %s)", spaced(status, code), message, answered.ServiceRequestID())
+	case code != "" && status != 0:
+		return fmt.Errorf("HTTP %s: %s", spaced(status, code), message)
 	}
 	return err
+}
+
+func spaced(status int, code string) string {
+	return strings.TrimSpace(strconv.Itoa(status) + " " + code)
 }
 
 // byCode knows the codes of S3 and, where they differ, of MinIO. A 409

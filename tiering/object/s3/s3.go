@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,8 +31,9 @@ const (
 
 // Options beside the URL, for programs that do not leave them to the SDK.
 type Options struct {
-	Connections          int    // kept open between requests; 0: 64
-	AccessKey, SecretKey string // "": as the SDK finds them
+	Connections          int          // kept open between requests; 0: 64
+	AccessKey, SecretKey string       // "": as the SDK finds them
+	Logger               *slog.Logger // what the SDK has to say, at debug; nil: nothing
 }
 
 // Store is a bucket below a prefix.
@@ -40,7 +42,6 @@ type Store struct {
 	transport *http.Transport
 	bucket    string
 	prefix    string // "" or ends in "/"
-	where     string // for errors
 }
 
 var (
@@ -50,7 +51,7 @@ var (
 )
 
 // New makes a store of u, whose scheme is s3. It sends nothing to the bucket;
-// Probe does.
+// Probe does. No error names the bucket: who opened it does.
 func New(ctx context.Context, u object.URL, o Options) (*Store, error) {
 	if u.Scheme != object.SchemeS3 {
 		return nil, fmt.Errorf("bucket %s is not of S3", u)
@@ -63,7 +64,7 @@ func New(ctx context.Context, u object.URL, o Options) (*Store, error) {
 	buildable := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConns, t.MaxIdleConnsPerHost = connections, connections
 	})
-	load := []func(*config.LoadOptions) error{config.WithHTTPClient(buildable)}
+	load := []func(*config.LoadOptions) error{config.WithHTTPClient(buildable), config.WithLogger(sdkLogger(o.Logger))}
 	if u.Region != "" {
 		load = append(load, config.WithRegion(u.Region))
 	}
@@ -72,18 +73,21 @@ func New(ctx context.Context, u object.URL, o Options) (*Store, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		return nil, fmt.Errorf("bucket %s: AWS configuration: %w", u, err)
+		return nil, fmt.Errorf("AWS configuration: %w", err)
 	}
 	if cfg.Region == "" && u.Endpoint != "" {
 		cfg.Region = defaultRegion
 	}
 	if cfg.Region == "" {
-		return nil, fmt.Errorf("bucket %s: no region: give region=... in the URL or set AWS_REGION", u)
+		return nil, errors.New("no region: give region=... in the URL or set AWS_REGION")
+	}
+	if cfg.Credentials != nil {
+		cfg.Credentials = namedCredentials{cfg.Credentials}
 	}
 	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		buildable = b
 	}
-	s := &Store{transport: buildable.GetTransport(), bucket: u.Bucket, where: u.String()}
+	s := &Store{transport: buildable.GetTransport(), bucket: u.Bucket}
 	if u.Prefix != "" {
 		s.prefix = u.Prefix + "/"
 	}
@@ -111,7 +115,7 @@ func (s *Store) Probe(ctx context.Context) error {
 		Bucket: &s.bucket, Prefix: &s.prefix, MaxKeys: aws.Int32(1),
 	})
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", s.where, translate(err))
+		return translate(err)
 	}
 	return nil
 }
@@ -120,7 +124,7 @@ func (s *Store) Probe(ctx context.Context) error {
 // a store of one's own.
 func (s *Store) CreateBucket(ctx context.Context) error {
 	if _, err := s.client.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: &s.bucket}); err != nil {
-		return fmt.Errorf("create bucket %s: %w", s.where, translate(err))
+		return fmt.Errorf("create bucket %s: %w", s.bucket, translate(err))
 	}
 	return nil
 }
@@ -138,9 +142,5 @@ func (s *Store) full(key string) *string {
 // failed is the error of one operation on one key. Not found and the like come
 // as object's errors.
 func (s *Store) failed(op, key string, err error) error {
-	err = translate(err)
-	if errors.Is(err, object.ErrNoBucket) || errors.Is(err, object.ErrDenied) {
-		return fmt.Errorf("%s %s in bucket %s: %w", op, key, s.where, err)
-	}
-	return fmt.Errorf("%s %s: %w", op, key, err)
+	return fmt.Errorf("%s %s: %w", op, key, translate(err))
 }
