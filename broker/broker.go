@@ -98,7 +98,7 @@ func (b *Broker) bind(ctx context.Context) error {
 	for _, l := range clients {
 		bound, err := server.Listen(ctx, l.Name, l.Addr(), buffers)
 		if err != nil {
-			return err
+			return fmt.Errorf("listeners=%s: %w", b.cfg.Static.String("listeners"), err)
 		}
 		b.bound = append(b.bound, bound)
 	}

@@ -86,7 +86,7 @@ func (s *shard) forgetDeleted() {
 // was decided before, is committed.
 func (s *shard) output(out group.Output) {
 	for _, n := range out.Notes {
-		s.log.Info("group "+n.What, "group", n.Group, "member", n.Member, "generation", n.Generation, "state", n.State)
+		s.log.Debug("group "+n.What, "group", n.Group, "member", n.Member, "generation", n.Generation, "state", n.State)
 	}
 	for _, batch := range s.batches(out.Records) {
 		s.append(batch)

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,6 +95,37 @@ func TestVersionNamesStrataAndThePlatform(t *testing.T) {
 	}
 }
 
+func TestVersionIsAFlagToo(t *testing.T) {
+	if got, want := ok(t, "", "--version"), ok(t, "", "version"); got != want {
+		t.Errorf("--version prints %q, version %q", got, want)
+	}
+}
+
+func TestATakenPortNamesTheSettingAndTheFlag(t *testing.T) {
+	var config net.ListenConfig
+	taken, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	address, folder := taken.Addr().String(), t.TempDir()
+	refused(t, 1, []string{"dev", "--data-dir", folder, "--listen", address},
+		"listeners=PLAINTEXT://"+address, "address already in use (--listen chooses another)")
+	refused(t, 1, []string{"dev", "--data-dir", folder, "--listen", "127.0.0.1:0", "--http", address},
+		"strata.http.listen="+address, "address already in use (--http chooses another)")
+	server := []string{"server", "--config", writeConfig(t, "node.id=1", "process.roles=broker,controller", "log.dirs="+folder, "listeners=PLAINTEXT://"+address)}
+	refused(t, 1, server, "listeners=PLAINTEXT://"+address, "address already in use")
+}
+
+func TestABucketFolderThatCannotBeMadeIsToldOnce(t *testing.T) {
+	const missing = "/proc/none"
+	args := []string{"dev", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--http", "", "--bucket", "dir://" + missing}
+	refused(t, 1, args, "strata.bucket.url=dir://"+missing, missing)
+	if _, text, _ := strata(t, "", args...); strings.Contains(text, "read cluster.json") {
+		t.Errorf("two errors in %q", text)
+	}
+}
+
 func TestCommandLinesThatMeanNothingEndWithStatus2(t *testing.T) {
 	for name, args := range map[string][]string{
 		"unknown command":         {"bogus"},
@@ -137,6 +169,7 @@ func TestServerStopsAtSettingsThatCannotBeMeant(t *testing.T) {
 	for name, tc := range map[string]struct {
 		lines, set, want []string
 	}{
+		"topic's key":    {[]string{"node.id=1", "segment.bytes=1048576"}, nil, []string{"segment.bytes=1048576", "did you mean log.segment.bytes?", "strata topic create --config"}},
 		"unknown key":    {[]string{"node.id=1", "num.partition=3"}, nil, []string{"num.partition=3", "did you mean num.partitions?"}},
 		"bad value":      {[]string{"node.id=1", "num.partitions=none"}, nil, []string{"none", "num.partitions", "whole number from 1"}},
 		"value by --set": {[]string{"node.id=1"}, []string{"strata.durability=maybe"}, []string{"maybe", "strata.durability", "fsync, replicated"}},
@@ -164,7 +197,7 @@ func TestEnvironmentOverridesTheFileAndSetOverridesBoth(t *testing.T) {
 	refused(t, 1, []string{"dev"}, "of-the-environment")
 	refused(t, 1, []string{"dev", "--http", "of-the-flag"}, "of-the-flag")
 	t.Setenv("STRATA_NODE_IDD", "1")
-	refused(t, 1, []string{"dev"}, "STRATA_NODE_IDD", "names no setting")
+	refused(t, 1, []string{"dev"}, "STRATA_NODE_IDD", "names no setting", "did you mean STRATA_NODE_ID?")
 }
 
 func TestCommandsSayWhenNoBrokerAnswers(t *testing.T) {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,9 +56,10 @@ STRATA_ variables override what dev presets, flags override both. See also: stra
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), static, logger, func(b *broker.Broker, took time.Duration) error {
+			err = serve(cmd.Context(), static, logger, func(b *broker.Broker, took time.Duration) error {
 				return welcome(cmd.OutOrStdout(), b, static, took)
 			})
+			return nameFlag(err)
 		},
 	}
 	c.Flags().StringVar(&d.dataDir, "data-dir", "./strata-data", "`DIR` for everything the broker keeps")
@@ -66,6 +69,18 @@ STRATA_ variables override what dev presets, flags override both. See also: stra
 	c.Flags().StringArrayVar(&d.set, "set", nil, "set anything else, `key=value`; may be given often")
 	levelFlag(c, &d.level)
 	return c
+}
+
+// nameFlag tells the flag that chooses another port than one that cannot be had.
+func nameFlag(err error) error {
+	if failed := (*net.OpError)(nil); !errors.As(err, &failed) || failed.Op != "listen" {
+		return err
+	}
+	flag := "--listen"
+	if strings.HasPrefix(err.Error(), "strata.http.listen=") {
+		flag = "--http"
+	}
+	return fmt.Errorf("%w (%s chooses another)", err, flag)
 }
 
 // settings lays the environment over the presets, and what the command line

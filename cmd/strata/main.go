@@ -78,10 +78,12 @@ bucket (a directory or anything that speaks S3), and any client reads both as on
   seq 1 100 | strata produce numbers             write a hundred records
   strata consume numbers --until-end             and read them back
   strata server --config strata.properties       a broker set up by Kafka's keys`,
+		Version:           versionText(),
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
+	root.SetVersionTemplate(versionLine())
 	root.AddGroup(
 		&cobra.Group{ID: "broker", Title: "Run a broker:"},
 		&cobra.Group{ID: "client", Title: "Use one:"},
@@ -118,10 +120,14 @@ func versionCommand() *cobra.Command {
 		Example: "  strata version",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "strata %s (%s, %s/%s)\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprint(cmd.OutOrStdout(), versionLine())
 			return err
 		},
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("strata %s (%s, %s/%s)\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // versionText is what the linker was told, else what `go install` recorded.

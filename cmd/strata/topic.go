@@ -155,8 +155,9 @@ func topicDescribeCommand(cl *client) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "describe TOPIC...",
 		Short: "Show partitions, offsets and settings of topics",
-		Long: `Show partitions, offsets and settings of topics. LOCAL is the first offset on local disk and
-TIERED the last one in the bucket (-1: none): what lies below LOCAL comes from the bucket.`,
+		Long: `Show partitions, offsets and settings of topics. LOCAL is the first offset on local disk:
+what lies below it comes from the bucket. An end is the offset after the last record: TIERED-END
+of those in the bucket (0: none; tiered-end of strata bucket ls), END of all.`,
 		Example: `  strata topic describe clicks
   strata topic describe clicks --all-settings`,
 		Args: cobra.MinimumNArgs(1),
@@ -200,12 +201,15 @@ func describeTopic(ctx context.Context, adm *kadm.Client, w io.Writer, topic str
 		if !ok || o.Err != nil {
 			return "?"
 		}
+		if name == "tiered" {
+			o.Offset++ // Kafka's answer is the last record's offset, -1 for none (KIP-1005)
+		}
 		return fmt.Sprint(o.Offset)
 	}
 	if _, err := fmt.Fprintf(w, "%s  id %s\n", topic, base64.RawURLEncoding.EncodeToString(detail.ID[:])); err != nil {
 		return err
 	}
-	err = table(w, "PARTITION\tLEADER\tEPOCH\tREPLICAS\tISR\tSTART\tLOCAL\tTIERED\tEND", func(row func(format string, args ...any)) {
+	err = table(w, "PARTITION\tLEADER\tEPOCH\tREPLICAS\tISR\tSTART\tLOCAL\tTIERED-END\tEND", func(row func(format string, args ...any)) {
 		for _, p := range detail.Partitions.Sorted() {
 			row("%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s", p.Partition, p.Leader, p.LeaderEpoch, join(p.Replicas), join(p.ISR),
 				offset("start", p.Partition), offset("local", p.Partition), offset("tiered", p.Partition), offset("end", p.Partition))

@@ -45,8 +45,8 @@ func (r Report) Clean() bool { return r.Anomalies == 0 }
 // String gives the summary in two lines.
 func (r Report) String() string {
 	return fmt.Sprintf("verified: %d roots, %d topics, %d partitions, %d manifest pages, %d segment objects, %d bytes\n"+
-		"unreachable: %d objects, %d bytes; anomalies: %d",
-		r.Roots, r.Topics, r.Partitions, r.Pages, r.Segments, r.Bytes, r.UnreachableObjects, r.UnreachableBytes, r.Anomalies)
+		"anomalies: %d; not in use: %d objects, %d bytes (older manifests and deleted segments that wait for the sweep, uploads under way)",
+		r.Roots, r.Topics, r.Partitions, r.Pages, r.Segments, r.Bytes, r.Anomalies, r.UnreachableObjects, r.UnreachableBytes)
 }
 
 // Verify reads everything that the bucket's roots reach and checks it: CRCs of
