@@ -23,7 +23,8 @@ help: ## show this list
 
 .PHONY: build
 build: ## build the static binary bin/strata
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/strata ./cmd/strata
+	@echo 'building bin/strata (the first time takes a minute or two: Go fetches and compiles all it needs)' >&2
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/strata ./cmd/strata
 
 .PHONY: run
 run: build ## build and start a broker on 127.0.0.1:9092, data in ./strata-data
@@ -55,6 +56,10 @@ race: ## race tests; not the black-box ones, whose broker is another process
 .PHONY: format
 format: $(GOLANGCI_LINT) ## format the sources
 	$(GOLANGCI_LINT) fmt
+
+.PHONY: clients
+clients: ## install the clients of the tour: kcat, Java and Kafka's tools
+	integration/setup.sh kcat kafka
 
 .PHONY: deps
 deps: ## install what the tests need: kcat, Java, Kafka's tools, MinIO
