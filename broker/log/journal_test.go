@@ -2,6 +2,7 @@ package log_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -343,7 +344,19 @@ func TestAFailedSyncOfTheJournalEndsTheProcess(t *testing.T) {
 	fsys := vfs.NewMem()
 	fault := &journalFault{kind: vfs.OpSync, err: errors.New("I/O error")}
 	fsys.Fail(fault.hook)
-	w, parts := journaled(t, fsys, 1)
+	var ask func() error
+	w, parts := journaled(t, fsys, 1, func(c *log.DirConfig) {
+		end := c.OnFatal
+		c.OnFatal = func(err error) {
+			if err := ask(); errors.Is(err, log.ErrOffline) {
+				t.Errorf("told before the process was ended: %v", err)
+			}
+			end(err)
+		}
+	})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	ask = func() error { return parts[0].Flush(gone) }
 	fault.set.Store(true)
 	parts[0].add(1, "second")
 	wantErr(t, parts[0].Flush(t.Context()), log.ErrOffline)
