@@ -32,7 +32,9 @@ run: build ## build and start a broker on 127.0.0.1:9092, data in ./strata-data
 
 .PHONY: test
 test: deps ## the whole test suite; installs what it needs
-	go test -timeout 20m ./...
+	@mkdir -p bin; rm -f bin/test-report
+	STRATA_TEST_REPORT='$(CURDIR)/bin/test-report' go test -timeout 20m ./...
+	@cat bin/test-report 2>/dev/null || true # what the long tests counted, unless go had their results
 
 .PHONY: check
 check: lint proto-check arch race ## format, vet, linters, generated code, architecture, race tests

@@ -367,7 +367,7 @@ func TestACrashAtEachDurableStepOfTheWritePathLosesNothing(t *testing.T) {
 		if err := group.Wait(); err != nil {
 			t.Error(err)
 		}
-		t.Logf("seed %d: %d durable steps of the write path (%v), %d crashes recovered; whole load: %s", seed, steps, whole.Counts(), recovered.Load(), w)
+		report(t, "seed %d: %d durable steps of the write path (%v), %d crashes recovered; whole load: %s", seed, steps, whole.Counts(), recovered.Load(), w)
 	}
 }
 
@@ -401,7 +401,7 @@ func TestACrashDuringRecoveryOfTheWritePathLosesNothing(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Error(err)
 	}
-	t.Logf("seed %d: %d crashes during recovery recovered", seed, recovered.Load())
+	report(t, "seed %d: %d crashes during recovery recovered", seed, recovered.Load())
 }
 
 // crashedAgain stops the start after a crash before its own durable step again;

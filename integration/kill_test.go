@@ -1,6 +1,8 @@
 package integration_test
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -31,6 +33,25 @@ func numberOf(t *testing.T, variable string, otherwise uint64) uint64 {
 		t.Fatalf("%s=%s: want a number", variable, text)
 	}
 	return n
+}
+
+// report tells what a long test counted: in its log, and for those who run all
+// tests in the file that STRATA_TEST_REPORT names.
+func report(t *testing.T, format string, args ...any) {
+	t.Helper()
+	t.Logf(format, args...)
+	name := os.Getenv("STRATA_TEST_REPORT")
+	if name == "" {
+		return
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(f, t.Name()+": "+format+"\n", args...)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // killStreams are a topic whose whole history stays, mostly in the bucket, and
@@ -73,7 +94,7 @@ func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 		oldest, many := awaitNoOrphans(t, bucket.Store, 2*killGrace+2*killInterval)
 		bucket.VerifyClean()
 		tr.replay("after the kills")
-		t.Logf("%d kills (seed %d, %d of them before the broker was ready) in %s: ready again in %s at most, %s in the middle; %s; %d MiB in %d segment objects; of %d orphans none was there for longer than %s",
+		report(t, "%d kills (seed %d, %d of them before the broker was ready) in %s: ready again in %s at most, %s in the middle; %s; %d MiB in %d segment objects; of %d orphans none was there for longer than %s",
 			k.kills, seed, k.early, time.Since(begun).Round(time.Second), slices.Max(k.ready).Round(time.Millisecond), median(k.ready).Round(time.Millisecond),
 			tr, tr.bytes.Load()>>20, len(bucket.Keys(format.SegmentObject)), many, oldest.Round(time.Millisecond))
 		broker.Stop()

@@ -66,7 +66,7 @@ func didYouMeanTopic(name string) string {
 	best, distance := "", limit(name)+1
 	for _, s := range TopicSettings() { // in the order of names: the first of equals
 		for _, text := range append([]string{s.Name}, s.Synonyms...) {
-			if d := editDistance(name, text); d < distance {
+			if d := editDistance(name, text, distance); d < distance {
 				best, distance = s.Name, d
 			}
 		}
@@ -91,7 +91,7 @@ func nearest(name string) (spelling, bool) {
 	var best spelling
 	distance := limit(name) + 1
 	for _, sp := range brokerSpellings() {
-		if d := editDistance(name, sp.text); d < distance || (d == distance && best.text != "" && sp.before(best)) {
+		if d := editDistance(name, sp.text, distance+1); d < distance || (d == distance && best.text != "" && sp.before(best)) {
 			best, distance = sp, d
 		}
 	}
@@ -111,8 +111,12 @@ func (s spelling) before(other spelling) bool {
 // limit is how many edits a slip may be: more would suggest what nobody meant.
 func limit(name string) int { return max(1, min(4, len(name)/3)) }
 
-// editDistance counts the letters to insert, delete, replace or swap with the next.
-func editDistance(a, b string) int {
+// editDistance counts the letters to insert, delete, replace or swap with the next. It may
+// stop at most: a name may be as long as a request.
+func editDistance(a, b string, most int) int {
+	if d := len(a) - len(b); d >= most || -d >= most {
+		return most
+	}
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {
 		last[j] = j

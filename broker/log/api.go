@@ -94,8 +94,8 @@ type Init struct {
 	Rebuild func(at protocol.Offset) ([]byte, error)
 }
 
-// Events are called by the log, never under its lock, from goroutines of the
-// committer or the appender's. They must not block.
+// Events are called by the log from goroutines of the committer or the appender's,
+// under none of its locks, but while it is closed under admin and part. They must not block.
 type Events struct {
 	// Durable says that all below the offset is durable, directory entries
 	// included. A call may come late, after a higher one or after a truncation, and what it

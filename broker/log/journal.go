@@ -265,7 +265,7 @@ func (j *journal) holds(key protocol.PartitionKey) bool {
 
 // reset ends the life of a partition's entries, durably, if there are any: after it, none is
 // replayed. It is to be done before what they say is cut off or written anew, under
-// Log.round or before the log is open.
+// Log.part and Log.round, or before the log is open.
 func (j *journal) reset(key protocol.PartitionKey, at protocol.Offset, epoch protocol.Epoch) error {
 	if !j.holds(key) {
 		return nil
