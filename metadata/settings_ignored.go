@@ -114,9 +114,6 @@ log.cleaner.enable
 log.cleaner.io.buffer.load.factor
 log.cleaner.io.buffer.size
 log.cleaner.io.max.bytes.per.second
-log.cleaner.max.compaction.lag.ms
-log.cleaner.min.cleanable.ratio
-log.cleaner.min.compaction.lag.ms
 log.cleaner.threads
 log.dir.failure.timeout.ms
 log.flush.scheduler.interval.ms

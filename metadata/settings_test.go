@@ -155,3 +155,29 @@ func TestDeletionOnDisableIsOnlyWhatTheTopicItselfAsksFor(t *testing.T) {
 		t.Error("a default asks for deletion")
 	}
 }
+
+func TestAnUploadMayLagNoLongerThanLocalRetention(t *testing.T) {
+	img := metadata.EmptyImage()
+	for name, tc := range map[string]struct {
+		pairs     []string
+		ms, bytes int64
+	}{
+		"default is at once":                 {nil, 0, 0},
+		"as given":                           {[]string{"log.remote.copy.lag.ms", "7", "log.remote.copy.lag.bytes", "9"}, 7, 9},
+		"-1 is local retention":              {[]string{"log.remote.copy.lag.ms", "-1", "log.local.retention.ms", "5", "log.local.retention.bytes", "6"}, 5, 6},
+		"-1 of local retention for ever":     {[]string{"log.remote.copy.lag.ms", "-1", "log.retention.ms", "-1"}, 0, 0},
+		"-1 and local retention as in total": {[]string{"log.remote.copy.lag.ms", "-1", "log.retention.ms", "8", "log.retention.bytes", "9"}, 8, 9},
+	} {
+		c := static(t, tc.pairs...).Topic(img, "x")
+		if c.RemoteCopyLagMs != tc.ms || c.RemoteCopyLagBytes != tc.bytes {
+			t.Errorf("%s: %d ms, %d bytes; want %d, %d", name, c.RemoteCopyLagMs, c.RemoteCopyLagBytes, tc.ms, tc.bytes)
+		}
+	}
+}
+
+func TestCompactionSettingsComeFromTheBrokerWhereTheTopicHasNone(t *testing.T) {
+	c := static(t, "log.cleaner.min.compaction.lag.ms", "3", "log.cleaner.max.compaction.lag.ms", "4", "log.cleaner.min.cleanable.ratio", "0.25").Topic(metadata.EmptyImage(), "x")
+	if c.MinCompactionLagMs != 3 || c.MaxCompactionLagMs != 4 || c.MinCleanableDirtyRatio != 0.25 {
+		t.Errorf("%d %d %v", c.MinCompactionLagMs, c.MaxCompactionLagMs, c.MinCleanableDirtyRatio)
+	}
+}

@@ -97,16 +97,24 @@ func retentionSettings() []Setting {
 			Doc: "How long a segment stays on local disk once it is in the bucket; -2 means retention.ms, -1 no limit.",
 		},
 		{
-			Name: "max.compaction.lag.ms", Type: LongSetting, Default: maxLong, Min: 1, Synonyms: []string{"log.cleaner.max.compaction.lag.ms"}, Ignored: true,
+			Name: "max.compaction.lag.ms", Type: LongSetting, Default: maxLong, Min: 1, Synonyms: []string{"log.cleaner.max.compaction.lag.ms"},
 			Doc: "Longest time a record may stay uncompacted.",
 		},
 		{
-			Name: "min.cleanable.dirty.ratio", Type: DoubleSetting, Default: "0.5", Max: 1, Synonyms: []string{"log.cleaner.min.cleanable.ratio"}, Ignored: true,
+			Name: "min.cleanable.dirty.ratio", Type: DoubleSetting, Default: "0.5", Max: 1, Synonyms: []string{"log.cleaner.min.cleanable.ratio"},
 			Doc: "Share of dirty bytes at which a log is compacted.",
 		},
 		{
-			Name: "min.compaction.lag.ms", Type: LongSetting, Default: "0", Synonyms: []string{"log.cleaner.min.compaction.lag.ms"}, Ignored: true,
+			Name: "min.compaction.lag.ms", Type: LongSetting, Default: "0", Synonyms: []string{"log.cleaner.min.compaction.lag.ms"},
 			Doc: "Shortest time a record stays uncompacted.",
+		},
+		{
+			Name: "remote.copy.lag.bytes", Type: LongSetting, Default: "-1", Min: -1, Synonyms: []string{"log.remote.copy.lag.bytes"},
+			Doc: "A sealed segment is uploaded once this many bytes of the partition lie above it, or once it has the age of remote.copy.lag.ms; 0 at once, -1 means local.retention.bytes (KIP-1241).",
+		},
+		{
+			Name: "remote.copy.lag.ms", Type: LongSetting, Default: "0", Min: -1, Synonyms: []string{"log.remote.copy.lag.ms"},
+			Doc: "A sealed segment is uploaded once its newest record is this old, or once remote.copy.lag.bytes lie above it; 0 at once, -1 means local.retention.ms (KIP-1241).",
 		},
 		{Name: "remote.log.copy.disable", Type: BooleanSetting, Default: "false", Doc: "Stop uploading this topic; what is in the bucket stays readable (KIP-950)."},
 		{Name: "remote.log.delete.on.disable", Type: BooleanSetting, Default: "false", Doc: "Must be true to turn remote.storage.enable off: the objects are then deleted."},

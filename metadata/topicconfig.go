@@ -32,16 +32,22 @@ type Value struct {
 
 // TopicConfig is what a topic's settings amount to on one broker.
 type TopicConfig struct {
-	Compact, Delete                           bool
-	Compression                               string // producer, uncompressed, gzip, snappy, lz4 or zstd
-	GzipLevel, LZ4Level, ZstdLevel            int
-	SegmentBytes, SegmentMinBytes             int64
-	IndexIntervalBytes, IndexMaxBytes         int64
-	SegmentMs                                 int64
-	FlushMessages, FlushMs                    int64
-	RetentionMs, RetentionBytes               int64 // -1: no limit
-	LocalRetentionMs, LocalRetentionBytes     int64 // effective; -1: no limit
-	DeleteRetentionMs                         int64
+	Compact, Delete                        bool
+	Compression                            string // producer, uncompressed, gzip, snappy, lz4 or zstd
+	GzipLevel, LZ4Level, ZstdLevel         int
+	SegmentBytes, SegmentMinBytes          int64
+	IndexIntervalBytes, IndexMaxBytes      int64
+	SegmentMs                              int64
+	FlushMessages, FlushMs                 int64
+	RetentionMs, RetentionBytes            int64 // -1: no limit
+	LocalRetentionMs, LocalRetentionBytes  int64 // effective; -1: no limit
+	DeleteRetentionMs                      int64
+	MinCompactionLagMs, MaxCompactionLagMs int64
+	MinCleanableDirtyRatio                 float64 // 0 to 1
+	// RemoteCopyLagMs and RemoteCopyLagBytes: a sealed segment is due for upload once it
+	// satisfies one of them (KIP-1241). Effective, never negative: -1 has been resolved to
+	// local retention, which for ever means 0, at once.
+	RemoteCopyLagMs, RemoteCopyLagBytes       int64
 	TimestampBeforeMaxMs, TimestampAfterMaxMs int64
 	MaxMessageBytes, MinISR                   int32
 	LogAppendTime                             bool
@@ -132,6 +138,7 @@ func topicConfig(values map[string]string) TopicConfig {
 	}
 	isTrue := func(name string) bool { return strings.EqualFold(strings.TrimSpace(values[name]), "true") }
 	policy := SplitList(values["cleanup.policy"])
+	ratio, _ := strconv.ParseFloat(strings.TrimSpace(values["min.cleanable.dirty.ratio"]), 64)
 	c := TopicConfig{
 		Compact: slices.Contains(policy, "compact"), Delete: slices.Contains(policy, "delete"),
 		Compression: values["compression.type"],
@@ -141,7 +148,10 @@ func topicConfig(values map[string]string) TopicConfig {
 		SegmentMs: long("segment.ms"), FlushMessages: long("flush.messages"), FlushMs: long("flush.ms"),
 		RetentionMs: long("retention.ms"), RetentionBytes: long("retention.bytes"),
 		LocalRetentionMs: long("local.retention.ms"), LocalRetentionBytes: long("local.retention.bytes"),
-		DeleteRetentionMs:    long("delete.retention.ms"),
+		DeleteRetentionMs:  long("delete.retention.ms"),
+		MinCompactionLagMs: long("min.compaction.lag.ms"), MaxCompactionLagMs: long("max.compaction.lag.ms"),
+		MinCleanableDirtyRatio: ratio,
+		RemoteCopyLagMs:        long("remote.copy.lag.ms"), RemoteCopyLagBytes: long("remote.copy.lag.bytes"),
 		TimestampBeforeMaxMs: long("message.timestamp.before.max.ms"), TimestampAfterMaxMs: long("message.timestamp.after.max.ms"),
 		MaxMessageBytes: int32(min(long("max.message.bytes"), math.MaxInt32)), MinISR: int32(min(long("min.insync.replicas"), math.MaxInt32)),
 		LogAppendTime: values["message.timestamp.type"] == "LogAppendTime",
@@ -153,6 +163,12 @@ func topicConfig(values map[string]string) TopicConfig {
 	}
 	if c.LocalRetentionBytes == -2 {
 		c.LocalRetentionBytes = c.RetentionBytes
+	}
+	if c.RemoteCopyLagMs == -1 {
+		c.RemoteCopyLagMs = max(c.LocalRetentionMs, 0)
+	}
+	if c.RemoteCopyLagBytes == -1 {
+		c.RemoteCopyLagBytes = max(c.LocalRetentionBytes, 0)
 	}
 	return c
 }
