@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // selfRow is the row that sets two equal things against each other. A metric of
@@ -23,21 +24,30 @@ const (
 	NoData Verdict = "not measured"
 )
 
-// noise is how far two equal brokers differ in a metric's kind by the self-check,
-// as a factor: see reach; the worst of its metrics of that kind; 1 where it was not run.
-func noise(all []Result, metric string) float64 {
+// noise is how far two equal brokers differ in a metric's kind by the self-check that was in force
+// at a time, as a factor: see reach; the worst of its metrics of that kind; 1 where it was not run.
+func noise(all []Result, at time.Time, metric string) float64 {
+	self := selfCheck(all, at)
+	if self == nil {
+		return 1
+	}
 	worst := 1.0
-	for i := range all {
-		if all[i].Row != selfRow {
-			continue
-		}
-		for key := range metricsOf(&all[i]) {
-			if kindOf(key) == kindOf(metric) {
-				worst = max(worst, reach(all[i].ratios(selfA, selfB, key)))
-			}
+	for key := range metricsOf(self) {
+		if kindOf(key) == kindOf(metric) {
+			worst = max(worst, reach(self.ratios(selfA, selfB, key)))
 		}
 	}
 	return worst
+}
+
+// selfCheck is the last one that began no later than at, else the first one.
+func selfCheck(all []Result, at time.Time) (found *Result) {
+	for i := range all {
+		if all[i].Row == selfRow && (found == nil || !all[i].When.After(at)) {
+			found = &all[i]
+		}
+	}
+	return found
 }
 
 // Sides of the self-check.
@@ -76,7 +86,7 @@ func Judge(all []Result, r *Result, c Claim) (Verdict, Spread) {
 	// To be better than an equal is a claim; to be no worse by some margin is not.
 	better := !aimed || met && c.beyondEqual()
 	if c.B != "" && r.Row != selfRow && better {
-		if n := noise(all, c.Metric); s.Median < n && s.Median > 1/n {
+		if n := noise(all, r.When, c.Metric); s.Median < n && s.Median > 1/n {
 			return None, s
 		}
 	}
@@ -106,16 +116,16 @@ func Markdown(rows []Row, results []Result) string {
 	var b strings.Builder
 	b.WriteString("# Measured: strata and Apache Kafka on one machine\n\n" + intro)
 	machines(&b, results)
-	b.WriteString("\n## Targets\n\n| row | measure | strata | against | ratio: median (min to max) | target | verdict |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString("\n## Targets\n\n| row | measure | strata | against | ratio: median (min to max) | target | verdict | run before |\n|---|---|---|---|---|---|---|---|\n")
 	for _, row := range rows {
-		if r := find(results, row.Name); r != nil {
-			claims(&b, results, row, r)
+		if r, before := find(results, row.Name); r != nil {
+			claims(&b, results, row, r, before)
 		}
 	}
 	b.WriteString("\n## Rows\n")
 	for _, row := range rows {
-		if r := find(results, row.Name); r != nil {
-			section(&b, row, r)
+		if r, before := find(results, row.Name); r != nil {
+			section(&b, row, r, before)
 		}
 	}
 	return b.String()
@@ -130,41 +140,55 @@ const intro = "Written by `make bench`; do not edit. `make bench ROWS=a,b PAIRS=
 	"Broker CPU is user and system time of all its threads. GB and MB are decimal.\n\n" +
 	"A ratio is claimed only where its median lies outside of what two equal brokers differ by the self-check (Kafka against Kafka); else the verdict is \"none\". " +
 	"They differ by the ratio of its pairs that lies second furthest from 1, up or down (the furthest, of less than five pairs): one leg that something disturbed does not count. " +
-	"Of its metrics of one kind, such as throughputs, the worst counts.\n"
+	"Of its metrics of one kind, such as throughputs, the worst counts.\n\n" +
+	"Where a row was run before, its last column says how that run came out, by the self-check of its own time, and with which commit and on which day it was.\n"
 
-func find(results []Result, name string) *Result {
+// find gives the last run of a row and the one before it; nil where there is none.
+func find(results []Result, name string) (last, before *Result) {
 	for i := range results {
 		if results[i].Row == name {
-			return &results[i]
+			last, before = &results[i], last
 		}
 	}
-	return nil
+	return last, before
 }
 
-// machines lists where the results come from: one block for each that differs.
+// place is where and when rows were run.
+type place struct {
+	Machine
+	day string
+}
+
+func (r *Result) place() place {
+	p := place{r.Machine, r.day()}
+	p.Load = 0
+	return p
+}
+
+func (r *Result) day() string { return r.When.Format(time.DateOnly) }
+
+// machines lists where the results come from: one line for each that differs.
 func machines(b *strings.Builder, results []Result) {
-	b.WriteString("\n## Machine and versions\n\n| rows | machine | memory | disk | kernel | strata | Kafka | Java | Go |\n|---|---|---|---|---|---|---|---|---|\n")
-	var seen []Machine
+	b.WriteString("\n## Machine and versions\n\n| rows | run on | machine | memory | disk | kernel | strata | Kafka | Java | Go |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	var seen []place
 	for i := range results {
-		m := results[i].Machine
-		m.Load = 0
-		if slices.Contains(seen, m) {
+		p := results[i].place()
+		if slices.Contains(seen, p) {
 			continue
 		}
-		seen = append(seen, m)
+		seen = append(seen, p)
 		var names []string
 		for j := range results {
-			other := results[j].Machine
-			if other.Load = 0; other == m {
+			if results[j].place() == p {
 				names = append(names, results[j].Row)
 			}
 		}
-		fmt.Fprintf(b, "| %s | %s, %d cores | %s | %s | %s | %s | %s | %s | %s |\n",
-			strings.Join(names, ", "), m.CPU, m.Cores, m.Memory, m.Disk, m.Kernel, m.Strata, m.Kafka, m.Java, m.Go)
+		fmt.Fprintf(b, "| %s | %s | %s, %d cores | %s | %s | %s | %s | %s | %s | %s |\n",
+			strings.Join(names, ", "), p.day, p.CPU, p.Cores, p.Memory, p.Disk, p.Kernel, p.Strata, p.Kafka, p.Java, p.Go)
 	}
 }
 
-func claims(b *strings.Builder, all []Result, row Row, r *Result) {
+func claims(b *strings.Builder, all []Result, row Row, r, before *Result) {
 	for _, c := range row.Claims {
 		m := row.metric(c.Metric)
 		verdict, s := Judge(all, r, c)
@@ -174,13 +198,37 @@ func claims(b *strings.Builder, all []Result, row Row, r *Result) {
 			ratio = fmt.Sprintf("%s (%s to %s)", number(s.Median), number(s.Min), number(s.Max))
 		}
 		if row.Name == selfRow {
-			verdict = Verdict("equal ones differ by " + number(noise(all, c.Metric)) + "x")
+			verdict = Verdict("equal ones differ by " + number(noise(all, r.When, c.Metric)) + "x")
 		}
 		if c.A != "strata" {
 			left = c.A + ": " + left
 		}
-		fmt.Fprintf(b, "| [%s](#%s) | %s | %s | %s | %s | %s | %s |\n", row.Name, row.Name, m.Title, left, right, ratio, target(c, m), verdict)
+		fmt.Fprintf(b, "| [%s](#%s) | %s | %s | %s | %s | %s | %s | %s |\n",
+			row.Name, row.Name, m.Title, left, right, ratio, target(c, m), verdict, earlier(all, before, c, m))
 	}
+}
+
+// earlier is how a claim came out in the run before, in brief.
+func earlier(all []Result, before *Result, c Claim, m Metric) string {
+	if before == nil {
+		return ""
+	}
+	verdict, s := Judge(all, before, c)
+	if verdict == NoData {
+		return string(NoData)
+	}
+	value := number(s.Median)
+	if c.B == "" {
+		value = quantity(s.Median, m.Unit)
+	}
+	word, _, _ := strings.Cut(string(verdict), ":")
+	if before.Row == selfRow {
+		word = number(noise(all, before.When, c.Metric)) + "x"
+	}
+	if word != "" {
+		value += ", " + word
+	}
+	return fmt.Sprintf("%s (%s, %s)", value, before.Machine.Strata, before.day())
 }
 
 func target(c Claim, m Metric) string {
@@ -200,14 +248,20 @@ func target(c Claim, m Metric) string {
 	}
 }
 
-func section(b *strings.Builder, row Row, r *Result) {
+func section(b *strings.Builder, row Row, r, before *Result) {
 	fmt.Fprintf(b, "\n### %s\n\n%s. %s\n\n![%s](%s.svg)\n\n", row.Name, row.Title, row.Method, row.Title, row.Name)
-	b.WriteString("| measure | side | median | min | max | legs |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| measure | side | median | min | max | legs | median before |\n|---|---|---|---|---|---|---|\n")
 	for _, m := range row.Metrics {
 		for _, side := range r.sides() {
-			if s := r.Side(side, m.Key); s.N > 0 {
-				fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %d |\n", m.Title, side, quantity(s.Median, m.Unit), number(s.Min), number(s.Max), s.N)
+			s := r.Side(side, m.Key)
+			if s.N == 0 {
+				continue
 			}
+			was := ""
+			if before != nil && before.Side(side, m.Key).N > 0 {
+				was = quantity(before.Side(side, m.Key).Median, m.Unit)
+			}
+			fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %d | %s |\n", m.Title, side, quantity(s.Median, m.Unit), number(s.Min), number(s.Max), s.N, was)
 		}
 	}
 	for _, note := range r.Notes {
@@ -216,8 +270,15 @@ func section(b *strings.Builder, row Row, r *Result) {
 	if len(r.Notes) > 0 {
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(b, "\n%s, %.0f s, load average before: %.2f. Again: `make bench ROWS=%s PAIRS=%d`\n",
-		r.When.Format("2006-01-02 15:04 MST"), r.Took, r.Machine.Load, r.Row, r.Pairs)
+	fmt.Fprintf(b, "\n%s. Again: `make bench ROWS=%s PAIRS=%d`\n", r.circumstances(), r.Row, r.Pairs)
+	if before != nil {
+		fmt.Fprintf(b, "\nThe run before: strata %s, %d pairs, %s.\n", before.Machine.Strata, before.Pairs, before.circumstances())
+	}
+}
+
+// circumstances are when a run was, and in what company.
+func (r *Result) circumstances() string {
+	return fmt.Sprintf("%s, %.0f s, load average before: %.2f", r.When.Format("2006-01-02 15:04 MST"), r.Took, r.Machine.Load)
 }
 
 func (row Row) metric(key string) Metric {

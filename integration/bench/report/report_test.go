@@ -3,11 +3,13 @@ package report_test
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stratabroker/strata/integration/bench/report"
 )
@@ -127,7 +129,7 @@ func TestThePageHasTheTargetAndTheCommand(t *testing.T) {
 	page := report.Markdown([]report.Row{about, {Name: "not run"}}, []report.Result{r})
 	for _, want := range []string{
 		"| [x](#x) | throughput | 7172 MB/s | Kafka: 1000 MB/s | 7.17 (2.00 to 12.3) | >= 1.30x | met |",
-		"| throughput | strata | 7172 MB/s | 2000 | 12,345 | 2 |", "![A <row>](x.svg)", "- Something.", "make bench ROWS=x PAIRS=2",
+		"| throughput | strata | 7172 MB/s | 2000 | 12,345 | 2 |  |", "![A <row>](x.svg)", "- Something.", "make bench ROWS=x PAIRS=2",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q in\n%s", want, page)
@@ -190,23 +192,64 @@ func circles(t *testing.T, picture string) (dots int) {
 	}
 }
 
-func TestARowThatIsRunAgainTakesTheOldPlace(t *testing.T) {
+func TestTheLastTwoRunsOfARowStay(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "results.json")
 	if all, err := report.Load(file); err != nil || all != nil {
 		t.Fatalf("no file: %v, %v", all, err)
 	}
-	var all []report.Result
-	for _, r := range []report.Result{{Row: "a", Pairs: 1}, {Row: "b", Pairs: 1}, {Row: "a", Pairs: 2}} {
-		all = report.Merge(all, r)
-		if err := report.Save(file, all); err != nil {
+	for i, r := range []struct{ row, want string }{
+		{"a", "a0"}, {"b", "a0 b1"}, {"a", "a0 a2 b1"}, {"c", "a0 a2 b1 c3"}, {"a", "a2 a4 b1 c3"}, {"c", "a2 a4 b1 c3 c5"}, {"a", "a4 a6 b1 c3 c5"},
+	} {
+		all, err := report.Load(file) // each run is a process of its own
+		if err != nil {
 			t.Fatal(err)
 		}
+		if err := report.Save(file, report.Merge(all, report.Result{Row: r.row, Pairs: i})); err != nil {
+			t.Fatal(err)
+		}
+		got, err := report.Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, r := range got {
+			names = append(names, fmt.Sprint(r.Row, r.Pairs))
+		}
+		if got := strings.Join(names, " "); got != r.want {
+			t.Errorf("after run %d, of %s: %s, want %s", i, r.row, got, r.want)
+		}
 	}
-	got, err := report.Load(file)
-	if err != nil {
-		t.Fatal(err)
+}
+
+func TestThePageShowsTheRunBeforeByTheSelfCheckOfItsTime(t *testing.T) {
+	at := func(day int, strata string, r report.Result) report.Result {
+		r.When, r.Machine.Strata = time.Date(2026, 11, day, 12, 0, 0, 0, time.UTC), strata
+		return r
 	}
-	if len(got) != 2 || got[0].Row != "a" || got[0].Pairs != 2 || got[1].Row != "b" {
-		t.Errorf("read back %+v", got)
+	one := func(name, a, b string, ratio float64) report.Result {
+		return pairs(name, a, b, "mbps", []float64{ratio}, []float64{1})
+	}
+	var all []report.Result
+	for _, r := range []report.Result{
+		at(1, "one", one("self", "Kafka A", "Kafka B", 1.5)), at(2, "two", one("x", "strata", "Kafka", 1.4)),
+		at(3, "three", one("self", "Kafka A", "Kafka B", 1.1)), at(4, "four", one("x", "strata", "Kafka", 1.45)),
+	} {
+		all = report.Merge(all, r)
+	}
+	self := report.Row{Name: "self", Metrics: about.Metrics, Claims: []report.Claim{{Metric: "mbps", A: "Kafka A", B: "Kafka B"}}}
+	page := report.Markdown([]report.Row{self, about}, all)
+	for _, want := range []string{
+		"| 1.45 (1.45 to 1.45) | >= 1.30x | met | 1.40, none (two, 2026-11-02) |",
+		"| equal ones differ by 1.10x | 1.50, 1.50x (one, 2026-11-01) |",
+		"| throughput | strata | 1.45 MB/s | 1.45 | 1.45 | 1 | 1.40 MB/s |",
+		"The run before: strata two, 1 pairs, 2026-11-02 12:00 UTC",
+		"| self | 2026-11-01 |", "| x | 2026-11-04 |",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %q in\n%s", want, page)
+		}
+	}
+	if page := report.Markdown([]report.Row{about}, all[2:3]); !strings.Contains(page, "| met |  |\n") {
+		t.Errorf("a row that was run once has a run before in\n%s", page)
 	}
 }

@@ -8,9 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
-// Load reads results.json, one Result a line; no file is no results.
+// Load reads results.json, one Result a line, of a row the earlier run first; no file is no results.
 func Load(path string) ([]Result, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -30,15 +31,27 @@ func Load(path string) ([]Result, error) {
 	return out, nil
 }
 
-// Merge puts r in the place of an earlier result of its row, or at the end.
+// keptRuns are the runs of a row that results hold: two, hours or commits apart, tell what
+// of a figure is the row's and what the day's.
+const keptRuns = 2
+
+// Merge adds r behind the earlier runs of its row, of which the last keptRuns stay.
 func Merge(all []Result, r Result) []Result {
+	runs, first, end := 0, 0, len(all)
 	for i := range all {
-		if all[i].Row == r.Row {
-			all[i] = r
-			return all
+		if all[i].Row != r.Row {
+			continue
 		}
+		if runs == 0 {
+			first = i
+		}
+		runs, end = runs+1, i+1
 	}
-	return append(all, r)
+	all = slices.Insert(all, end, r)
+	if runs == keptRuns {
+		all = slices.Delete(all, first, first+1)
+	}
+	return all
 }
 
 // Save writes results.json.
@@ -56,7 +69,7 @@ func Save(path string, all []Result) error {
 // Write renders RESULTS.md and the pictures into a folder.
 func Write(folder string, rows []Row, results []Result) error {
 	for _, row := range rows {
-		if r := find(results, row.Name); r != nil {
+		if r, _ := find(results, row.Name); r != nil {
 			if err := os.WriteFile(filepath.Join(folder, row.Name+".svg"), []byte(SVG(row, r)), 0o644); err != nil {
 				return err
 			}
