@@ -41,8 +41,10 @@ type odd struct {
 	prefix string // of all names, so that a broker can be asked twice
 }
 
-// differences are strata's answers where they are not Kafka's, each with its reason.
-var differences = map[string]struct{ answer, reason string }{
+// difference is a strata's answer where it is not Kafka's, with the reason.
+type difference struct{ answer, reason string }
+
+var differences = map[string]difference{
 	"produce null records":                                    {"INVALID_RECORD offset -1", "Kafka never answers"},
 	"produce a batch with bytes behind it":                    {"INVALID_RECORD offset -1", "Kafka drops the bytes in silence"},
 	"produce codec 7":                                         {"UNSUPPORTED_COMPRESSION_TYPE offset -1", "clearer"},
@@ -95,19 +97,25 @@ func TestAnswersAreKafkas(t *testing.T) {
 	} {
 		oddities = append(oddities, some...)
 	}
+	asKafka(t, measured, oddities, differences)
+}
+
+// asKafka compares the answers with those in a file, or writes it with -measure.
+func asKafka(t *testing.T, file string, oddities []oddity, differences map[string]difference) {
+	t.Helper()
 	if *measure != "" {
 		var lines []string
 		for i, answer := range answers(t, *measure, oddities) {
 			lines = append(lines, oddities[i].name+": "+answer+"\n")
 		}
-		if err := os.WriteFile(measured, []byte(strings.Join(lines, "")), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(strings.Join(lines, "")), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	want := readMeasured(t)
+	want := readMeasured(t, file)
 	if len(want) != len(oddities) {
-		t.Errorf("%s has %d answers, %d are asked for", measured, len(want), len(oddities))
+		t.Errorf("%s has %d answers, %d are asked for", file, len(want), len(oddities))
 	}
 	broker := harness.Start(t, harness.Options{Set: map[string]string{"strata.remote.storage.enable": "false"}})
 	for i, answer := range answers(t, broker.Addr, oddities) {
@@ -122,9 +130,9 @@ func TestAnswersAreKafkas(t *testing.T) {
 	}
 }
 
-func readMeasured(t *testing.T) map[string]string {
+func readMeasured(t *testing.T, file string) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile(measured)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
