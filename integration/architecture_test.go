@@ -31,6 +31,7 @@ type room struct {
 var house = []room{
 	{"protocol", nil},
 	{"protocol/record", []string{"protocol"}},
+	{"protocol/compact", []string{"protocol", "protocol/record"}},
 
 	{"metadata/metadatapb", nil},
 	{"metadata", []string{"protocol", "protocol/record", "metadata/metadatapb"}},
@@ -49,13 +50,13 @@ var house = []room{
 	{"tiering/plan", []string{"protocol", "metadata", "tiering/format"}},
 	{"tiering/cache", []string{"tiering/object"}},
 	{"tiering/recovery", []string{"protocol", "protocol/record", "metadata", "tiering/cache", "tiering/format", "tiering/object"}},
-	{"tiering", []string{"protocol", "protocol/record", "metadata", "metadata/metadatapb", "tiering/cache", "tiering/format", "tiering/object", "tiering/plan"}},
+	{"tiering", []string{"protocol", "protocol/record", "protocol/compact", "metadata", "metadata/metadatapb", "tiering/cache", "tiering/format", "tiering/object", "tiering/plan"}},
 
 	{"broker/isr", []string{"protocol", "metadata"}},
 	{"broker/producer", []string{"protocol", "protocol/record"}},
 	{"broker/group", []string{"protocol", "metadata"}},
 	{"broker/vfs", nil},
-	{"broker/log", []string{"protocol", "protocol/record", "broker/producer", "broker/vfs"}},
+	{"broker/log", []string{"protocol", "protocol/record", "protocol/compact", "broker/producer", "broker/vfs"}},
 	{"broker/replica", []string{"protocol", "protocol/record", "metadata", "metadata/metadatapb", "broker/isr", "broker/log", "broker/producer"}},
 	{"broker/coordinator", []string{"protocol", "protocol/record", "metadata", "broker/group"}},
 	{"broker/server", []string{"protocol"}},
