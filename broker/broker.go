@@ -222,7 +222,7 @@ func (b *Broker) onLeadership(topic string, k protocol.PartitionKey, epoch proto
 
 func (b *Broker) openServing(context.Context) error {
 	b.handler = api.New(api.Config{
-		Self: b.self(), Admin: b.admin, Replicas: b.replicas, Cold: b.cold, Groups: b.groups, Now: time.Now, Logger: b.cfg.Logger,
+		Self: b.self(), Admin: b.admin, Replicas: b.replicas, Cold: b.cold, Groups: b.groups, Quorum: b.node.Describe, Now: time.Now, Logger: b.cfg.Logger,
 	})
 	cfg := b.cfg.serverConfig()
 	cfg.Listeners, cfg.Handler = b.bound, b.handler

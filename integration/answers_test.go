@@ -54,7 +54,7 @@ var differences = map[string]difference{
 	"fetch offset -1":                                         {outOfRange, "the high watermark is known"},
 	"fetch offset -5":                                         {outOfRange, "the high watermark is known"},
 	"fetch beyond the high watermark":                         {outOfRange, "the high watermark is known"},
-	"fetch with a last epoch that is not known yet":           {"NONE high watermark 10, 350 bytes", "consumers ask OffsetForLeaderEpoch; replicas come later"},
+	"fetch with a last epoch that is not known yet":           {outOfRange, "the high watermark is known"},
 	"session with a partition added":                          {firstCome, "who was sent records stands behind others only while it has more"},
 	"session whose answers have room for one partition":       {inTurn, "the answer to the full fetch counts as a turn too"},
 	"session with a partition twice":                          {twice, "a full fetch answers all that it names"},

@@ -73,6 +73,7 @@ func networkSettings() []Setting {
 		{Name: "max.connections", Type: IntSetting, Default: "2147483647", Min: 1, Doc: "Connections at one time, all listeners together."},
 		{Name: "max.connections.per.ip", Type: IntSetting, Default: "2147483647", Min: 1, Doc: "Connections at one time from one address."},
 		{Name: "max.incremental.fetch.session.cache.slots", Type: IntSetting, Default: "1000", Doc: "Fetch sessions kept at one time; 0 for none (KIP-227)."},
+		{Name: "max.request.partition.size.limit", Type: IntSetting, Default: "2000", Min: 1, Doc: "Most partitions in one answer to DescribeTopicPartitions."},
 		{Name: "queued.max.request.bytes", Type: LongSetting, Default: "-1", Min: -1, Doc: "Memory for requests that were read and not answered; -1 takes strata.request.memory.bytes."},
 		{Name: "socket.listen.backlog.size", Type: IntSetting, Default: "50", Min: 1, Ignored: true, Doc: "Length of the accept queue. The operating system's limit is used."},
 		{Name: "socket.receive.buffer.bytes", Type: IntSetting, Default: "-1", Min: -1, Doc: "SO_RCVBUF of a client's socket; -1 leaves it to the operating system, which grows it as a producer needs (Kafka's default, 102400, costs half as much CPU again)."},

@@ -4,26 +4,36 @@ import "iter"
 
 // API keys that this release serves, by their numbers on the wire.
 const (
-	KeyProduce                 int16 = 0
-	KeyFetch                   int16 = 1
-	KeyListOffsets             int16 = 2
-	KeyMetadata                int16 = 3
-	KeyOffsetCommit            int16 = 8
-	KeyOffsetFetch             int16 = 9
-	KeyFindCoordinator         int16 = 10
-	KeyJoinGroup               int16 = 11
-	KeyHeartbeat               int16 = 12
-	KeyLeaveGroup              int16 = 13
-	KeySyncGroup               int16 = 14
-	KeyAPIVersions             int16 = 18
-	KeyCreateTopics            int16 = 19
-	KeyDeleteTopics            int16 = 20
-	KeyInitProducerID          int16 = 22
-	KeyOffsetForLeaderEpoch    int16 = 23
-	KeyDescribeConfigs         int16 = 32
-	KeyCreatePartitions        int16 = 37
-	KeyIncrementalAlterConfigs int16 = 44
-	KeyDescribeCluster         int16 = 60
+	KeyProduce                     int16 = 0
+	KeyFetch                       int16 = 1
+	KeyListOffsets                 int16 = 2
+	KeyMetadata                    int16 = 3
+	KeyOffsetCommit                int16 = 8
+	KeyOffsetFetch                 int16 = 9
+	KeyFindCoordinator             int16 = 10
+	KeyJoinGroup                   int16 = 11
+	KeyHeartbeat                   int16 = 12
+	KeyLeaveGroup                  int16 = 13
+	KeySyncGroup                   int16 = 14
+	KeyAPIVersions                 int16 = 18
+	KeyCreateTopics                int16 = 19
+	KeyDeleteTopics                int16 = 20
+	KeyDeleteRecords               int16 = 21
+	KeyInitProducerID              int16 = 22
+	KeyOffsetForLeaderEpoch        int16 = 23
+	KeyDescribeConfigs             int16 = 32
+	KeyAlterReplicaLogDirs         int16 = 34
+	KeyDescribeLogDirs             int16 = 35
+	KeyCreatePartitions            int16 = 37
+	KeyElectLeaders                int16 = 43
+	KeyIncrementalAlterConfigs     int16 = 44
+	KeyAlterPartitionReassignments int16 = 45
+	KeyListPartitionReassignments  int16 = 46
+	KeyDescribeQuorum              int16 = 55
+	KeyDescribeCluster             int16 = 60
+	KeyDescribeProducers           int16 = 61
+	KeyUnregisterBroker            int16 = 64
+	KeyDescribeTopicPartitions     int16 = 75
 )
 
 // API is one row of the table of served APIs: versions from Min to Max are
@@ -55,12 +65,22 @@ var apis = [...]API{
 	{Key: KeyAPIVersions, Name: "ApiVersions", Min: 0, Max: 5, Advertised: 0, Flexible: 3, Priority: true},
 	{Key: KeyCreateTopics, Name: "CreateTopics", Min: 2, Max: 7, Advertised: 2, Flexible: 5},
 	{Key: KeyDeleteTopics, Name: "DeleteTopics", Min: 1, Max: 6, Advertised: 1, Flexible: 4},
+	{Key: KeyDeleteRecords, Name: "DeleteRecords", Min: 0, Max: 2, Advertised: 0, Flexible: 2},
 	{Key: KeyInitProducerID, Name: "InitProducerId", Min: 0, Max: 5, Advertised: 0, Flexible: 2},
 	{Key: KeyOffsetForLeaderEpoch, Name: "OffsetForLeaderEpoch", Min: 2, Max: 4, Advertised: 2, Flexible: 4},
 	{Key: KeyDescribeConfigs, Name: "DescribeConfigs", Min: 1, Max: 4, Advertised: 1, Flexible: 4},
+	{Key: KeyAlterReplicaLogDirs, Name: "AlterReplicaLogDirs", Min: 1, Max: 2, Advertised: 1, Flexible: 2},
+	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", Min: 1, Max: 5, Advertised: 1, Flexible: 2},
 	{Key: KeyCreatePartitions, Name: "CreatePartitions", Min: 0, Max: 3, Advertised: 0, Flexible: 2},
+	{Key: KeyElectLeaders, Name: "ElectLeaders", Min: 0, Max: 2, Advertised: 0, Flexible: 2},
 	{Key: KeyIncrementalAlterConfigs, Name: "IncrementalAlterConfigs", Min: 0, Max: 1, Advertised: 0, Flexible: 1},
+	{Key: KeyAlterPartitionReassignments, Name: "AlterPartitionReassignments", Min: 0, Max: 1, Advertised: 0, Flexible: 0},
+	{Key: KeyListPartitionReassignments, Name: "ListPartitionReassignments", Min: 0, Max: 0, Advertised: 0, Flexible: 0},
+	{Key: KeyDescribeQuorum, Name: "DescribeQuorum", Min: 0, Max: 2, Advertised: 0, Flexible: 0},
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", Min: 0, Max: 2, Advertised: 0, Flexible: 0},
+	{Key: KeyDescribeProducers, Name: "DescribeProducers", Min: 0, Max: 0, Advertised: 0, Flexible: 0},
+	{Key: KeyUnregisterBroker, Name: "UnregisterBroker", Min: 0, Max: 0, Advertised: 0, Flexible: 0},
+	{Key: KeyDescribeTopicPartitions, Name: "DescribeTopicPartitions", Min: 0, Max: 0, Advertised: 0, Flexible: 0},
 }
 
 // APIs yields the served APIs in key order.

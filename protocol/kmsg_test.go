@@ -27,7 +27,8 @@ func randomise(rng *rand.Rand, v reflect.Value) {
 			if rng.IntN(4) == 0 {
 				tags := v.Addr().Interface().(*kmsg.Tags)
 				for range 1 + rng.IntN(3) {
-					tags.Set(100+rng.Uint32N(1000), randomBytes(rng, 6))
+					// With something in them: many empty ones are refused, for what kmsg makes of them in memory.
+					tags.Set(100+rng.Uint32N(1000), append(make([]byte, 16), randomBytes(rng, 6)...))
 				}
 			}
 			return

@@ -52,6 +52,7 @@ const (
 	kindBytes
 	kindList  // of structs; an element takes size bytes of memory
 	kindPlain // a list of one primitive, without tagged fields
+	kindMaybe // a struct that may be missing; it takes size bytes of memory
 )
 
 // field is one field of a request, on the wire in versions from since to until.
@@ -78,6 +79,9 @@ func list(size int, f ...field) field {
 
 func plain(size int, f field) field {
 	return field{kind: kindPlain, size: size, fields: []field{f}, until: lastVersion}
+}
+func maybe(size int, f ...field) field {
+	return field{kind: kindMaybe, size: size, fields: f, until: lastVersion}
 }
 func null(f field) field               { f.nullable = true; return f }
 func pointed(f field) field            { f.pointed = true; return f }
@@ -123,7 +127,19 @@ func (w *walker) field(f *field) {
 		w.span(w.length(w.flexible, false))
 	case kindList, kindPlain:
 		w.list(f)
+	case kindMaybe:
+		w.maybe(f)
 	}
+}
+
+// maybe takes a struct that a byte of -1 says to be missing.
+func (w *walker) maybe(f *field) {
+	if b := w.span(1); b == nil || int8(b[0]) == -1 {
+		return
+	}
+	w.cost += rounded(f.size)
+	w.fields(f.fields)
+	w.tagged()
 }
 
 func (w *walker) list(f *field) {

@@ -29,6 +29,7 @@ type Config struct {
 	Replicas *replica.Manager
 	Cold     replica.Cold // answers ErrNoCold where there is no bucket
 	Groups   coordinator.API
+	Quorum   func() (metadata.Quorum, error)
 	Now      func() time.Time
 	Logger   *slog.Logger
 }
@@ -108,6 +109,31 @@ func (h *Handler) answerNow(r *server.Request, req kmsg.Request) bool {
 		}
 		reply(r, h.findCoordinator(r, req))
 	default:
+		return h.answerTools(r, req)
+	}
+	return true
+}
+
+// answerTools serves what tools ask of the image and the logs.
+func (h *Handler) answerTools(r *server.Request, req kmsg.Request) bool {
+	switch req := req.(type) {
+	case *kmsg.AlterReplicaLogDirsRequest:
+		reply(r, h.alterReplicaLogDirs(req))
+	case *kmsg.DescribeLogDirsRequest:
+		reply(r, h.describeLogDirs(req))
+	case *kmsg.ElectLeadersRequest:
+		reply(r, h.electLeaders(req))
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		reply(r, h.alterPartitionReassignments(req))
+	case *kmsg.ListPartitionReassignmentsRequest:
+		reply(r, h.listPartitionReassignments())
+	case *kmsg.DescribeProducersRequest:
+		reply(r, h.describeProducers(req))
+	case *kmsg.UnregisterBrokerRequest:
+		reply(r, h.unregisterBroker(req))
+	case *kmsg.DescribeTopicPartitionsRequest:
+		reply(r, h.describeTopicPartitions(req))
+	default:
 		return false
 	}
 	return true
@@ -127,6 +153,10 @@ func (h *Handler) answerLater(r *server.Request, req kmsg.Request) bool {
 		work = func(ctx context.Context) kmsg.Response { return h.offsetForLeaderEpoch(ctx, req) }
 	case *kmsg.CreateTopicsRequest:
 		work = func(ctx context.Context) kmsg.Response { return h.createTopics(ctx, req) }
+	case *kmsg.DeleteRecordsRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.deleteRecords(ctx, req) }
+	case *kmsg.DescribeQuorumRequest:
+		work = func(context.Context) kmsg.Response { return h.describeQuorum(req) }
 	case *kmsg.DeleteTopicsRequest:
 		work = func(ctx context.Context) kmsg.Response { return h.deleteTopics(ctx, req) }
 	case *kmsg.CreatePartitionsRequest:

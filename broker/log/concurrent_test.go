@@ -69,7 +69,7 @@ func together(t *testing.T, commit log.CommitPath) {
 			if _, _, err := p.Evict(p.Durable(), 20_000, -1, w.now()); err != nil {
 				t.Error(err)
 			}
-			if _, _, err := p.OffsetForTime(protocol.Timestamp(p.LEO()/4), p.Durable()); err != nil {
+			if _, _, err := p.OffsetForTime(protocol.Timestamp(p.LEO()/4), 0, p.Durable()); err != nil {
 				t.Error(err)
 			}
 			if err := w.dir.Checkpoint(); err != nil {

@@ -231,7 +231,16 @@ func (d *Dir) SetBrokerEpoch(e protocol.BrokerEpoch) { d.epoch.Store(int64(e)) }
 func (d *Dir) SameBoot() bool { return d.sameBoot }
 
 // Free returns the bytes that may still be written.
-func (d *Dir) Free() (int64, error) { return d.cfg.FS.Free(d.cfg.Path) }
+func (d *Dir) Free() (int64, error) {
+	s, err := d.Space()
+	return s.Free, err
+}
+
+// Space is the room of the disk.
+func (d *Dir) Space() (vfs.Space, error) { return d.cfg.FS.Space(d.cfg.Path) }
+
+// Path is where the directory lies, as it was opened.
+func (d *Dir) Path() string { return d.cfg.Path }
 
 // BelowReserve tells whether less than the reserve is free (DESIGN D7). The
 // file system is asked at most every 100 ms.

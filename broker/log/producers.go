@@ -218,3 +218,10 @@ func (l *Log) abortedIn(from, to protocol.Offset) ([]protocol.AbortedTxn, error)
 	}
 	return out, nil
 }
+
+// Producers lists the producers that are known, by id.
+func (l *Log) Producers() []producer.Active {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.producers.Active()
+}

@@ -137,31 +137,37 @@ func TestOffsetForTime(t *testing.T) {
 	}
 	for _, c := range []struct {
 		ts, want protocol.Timestamp
+		from     protocol.Offset
 		below    protocol.Offset
 		offset   protocol.Offset
 	}{
-		{0, 100, 8, 0},
-		{100, 100, 8, 0},
-		{101, 300, 8, 1},
-		{300, 300, 8, 1},
-		{301, 500, 8, 4},
-		{501, 900, 8, 6},
-		{900, 900, 8, 6},
-		{901, 0, 8, -1},
-		{301, 0, 4, -1},
-		{301, 500, 5, 4},
+		{0, 100, 0, 8, 0},
+		{100, 100, 0, 8, 0},
+		{101, 300, 0, 8, 1},
+		{300, 300, 0, 8, 1},
+		{301, 500, 0, 8, 4},
+		{501, 900, 0, 8, 6},
+		{900, 900, 0, 8, 6},
+		{901, 0, 0, 8, -1},
+		{301, 0, 0, 4, -1},
+		{301, 500, 0, 5, 4},
+		{0, 200, 2, 8, 2},
+		{201, 500, 2, 8, 4},
+		{501, 800, 7, 8, 7},
+		{900, 0, 7, 8, -1},
+		{0, 0, 8, 8, -1},
 	} {
-		got, ok, err := p.OffsetForTime(c.ts, c.below)
+		got, ok, err := p.OffsetForTime(c.ts, c.from, c.below)
 		check(t, err)
 		if ok != (c.offset >= 0) || ok && (got.Offset != c.offset || got.Timestamp != c.want || got.Epoch != 1) {
 			t.Errorf("%+v: %+v, %t", c, got, ok)
 		}
 	}
 	for _, c := range []struct {
-		below, offset protocol.Offset
-		ts            protocol.Timestamp
-	}{{8, 6, 900}, {6, 4, 500}, {4, 1, 300}, {1, 0, 100}, {0, -1, 0}} {
-		got, ok, err := p.MaxTimestamp(c.below)
+		from, below, offset protocol.Offset
+		ts                  protocol.Timestamp
+	}{{0, 8, 6, 900}, {0, 6, 4, 500}, {0, 4, 1, 300}, {0, 1, 0, 100}, {0, 0, -1, 0}, {7, 8, 7, 800}, {2, 4, 2, 200}, {5, 6, 5, 400}, {8, 8, -1, 0}} {
+		got, ok, err := p.MaxTimestamp(c.from, c.below)
 		check(t, err)
 		if ok != (c.offset >= 0) || ok && (got.Offset != c.offset || got.Timestamp != c.ts) {
 			t.Errorf("greatest below %d: %+v, %t", c.below, got, ok)
@@ -176,19 +182,28 @@ func TestTimeLooksIntoBatches(t *testing.T) {
 		b.Add(record.Record{Timestamp: ts, Value: []byte("v")})
 	}
 	must(p.Append(b.Bytes(), 2, log.AppendOptions{}))(t)
-	got, ok, err := p.OffsetForTime(20, 3)
+	got, ok, err := p.OffsetForTime(20, 0, 3)
 	if err != nil || !ok || got != (log.TimedOffset{Offset: 1, Timestamp: 50, Epoch: 2}) {
 		t.Fatalf("%+v, %t, %v", got, ok, err)
 	}
-	if _, ok, _ := p.OffsetForTime(20, 1); ok {
+	if _, ok, _ := p.OffsetForTime(20, 0, 1); ok {
 		t.Fatal("found above the limit")
+	}
+	// What lies below the start is not looked at, also in the batch that the start lies in.
+	got, ok, err = p.OffsetForTime(20, 2, 3)
+	if err != nil || !ok || got != (log.TimedOffset{Offset: 2, Timestamp: 30, Epoch: 2}) {
+		t.Fatalf("%+v, %t, %v", got, ok, err)
+	}
+	got, ok, err = p.MaxTimestamp(2, 3)
+	if err != nil || !ok || got != (log.TimedOffset{Offset: 2, Timestamp: 30, Epoch: 2}) {
+		t.Fatalf("%+v, %t, %v", got, ok, err)
 	}
 	// A payload that cannot be decoded: the batch's first offset stands for it.
 	bad := plain(70, "v")
 	bad[21+1] |= 4 // zstd, which it is not
 	bad[17], bad[18], bad[19], bad[20] = crcOf(bad)
 	must(p.Append(bad, 2, log.AppendOptions{}))(t)
-	got, ok, err = p.OffsetForTime(60, 4)
+	got, ok, err = p.OffsetForTime(60, 0, 4)
 	if err != nil || !ok || got != (log.TimedOffset{Offset: 3, Timestamp: 70, Epoch: 2}) {
 		t.Fatalf("%+v, %t, %v", got, ok, err)
 	}

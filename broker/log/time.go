@@ -11,23 +11,23 @@ import (
 // bytes of the batches that one look-up decodes in a segment.
 const decodeBudget = 64 << 20
 
-// OffsetForTime finds the first record below an offset, in offset order, whose
+// OffsetForTime finds the first record in [from, below), in offset order, whose
 // timestamp is not before ts. Of a batch that cannot be decoded within 64 MiB the answer is
 // its first offset with its max timestamp.
-func (l *Log) OffsetForTime(ts protocol.Timestamp, below protocol.Offset) (TimedOffset, bool, error) {
+func (l *Log) OffsetForTime(ts protocol.Timestamp, from, below protocol.Offset) (TimedOffset, bool, error) {
 	for {
-		t, ok, err := l.offsetForTime(ts, below)
+		t, ok, err := l.offsetForTime(ts, max(from, l.Start()), below)
 		if !errors.Is(err, errGone) {
 			return t, ok, err
 		}
 	}
 }
 
-// MaxTimestamp finds the first record below an offset that has the greatest
+// MaxTimestamp finds the first record in [from, below) that has the greatest
 // timestamp (KIP-734).
-func (l *Log) MaxTimestamp(below protocol.Offset) (TimedOffset, bool, error) {
+func (l *Log) MaxTimestamp(from, below protocol.Offset) (TimedOffset, bool, error) {
 	for {
-		t, ok, err := l.maxTimestamp(below)
+		t, ok, err := l.maxTimestamp(max(from, l.Start()), below)
 		if !errors.Is(err, errGone) {
 			return t, ok, err
 		}
@@ -36,8 +36,7 @@ func (l *Log) MaxTimestamp(below protocol.Offset) (TimedOffset, bool, error) {
 
 var notTimed = TimedOffset{protocol.NoOffset, protocol.NoTimestamp, protocol.NoEpoch}
 
-func (l *Log) offsetForTime(ts protocol.Timestamp, below protocol.Offset) (TimedOffset, bool, error) {
-	start := l.Start()
+func (l *Log) offsetForTime(ts protocol.Timestamp, start, below protocol.Offset) (TimedOffset, bool, error) {
 	for _, s := range l.list() {
 		if s.base >= below {
 			break
@@ -127,8 +126,7 @@ func (p place) undecoded(start protocol.Offset) TimedOffset {
 	return TimedOffset{max(p.base, start), p.maxTime, p.epoch}
 }
 
-func (l *Log) maxTimestamp(below protocol.Offset) (TimedOffset, bool, error) {
-	start := l.Start()
+func (l *Log) maxTimestamp(start, below protocol.Offset) (TimedOffset, bool, error) {
 	var best *segment
 	var bestPlace place
 	bestTime := protocol.NoTimestamp
@@ -167,7 +165,10 @@ func (s *segment) latest(start, below protocol.Offset, least protocol.Timestamp)
 		return place{}, false, err
 	}
 	if last >= start && last < below && last < filled.next {
-		return s.seek(last, filled.size)
+		if best, ok, err = s.seek(last, filled.size); err != nil || ok && best.base >= start {
+			return best, ok, err
+		}
+		best, ok = place{}, false
 	}
 	// The greatest lies outside: the headers tell.
 	pos, err := s.lookupOffset(start)
@@ -178,10 +179,33 @@ func (s *segment) latest(start, below protocol.Offset, least protocol.Timestamp)
 		if h.NextOffset() > below {
 			return false, nil
 		}
-		if h.NextOffset() > start && h.MaxTimestamp() > least {
-			best, ok, least = placeOf(h, pos, total), true, h.MaxTimestamp()
+		if h.NextOffset() <= start || h.MaxTimestamp() <= least {
+			return true, nil
+		}
+		p := placeOf(h, pos, total)
+		if p.base < start { // the record that gave the batch its max may lie below
+			if p.maxTime, err = s.greatestFrom(p, start); err != nil {
+				return false, err
+			}
+		}
+		if p.maxTime > least {
+			best, ok, least = p, true, p.maxTime
 		}
 		return true, nil
 	})
 	return best, ok, err
+}
+
+// greatestFrom is the greatest timestamp of a batch's records at or above start; of
+// a batch that cannot be decoded that of its header.
+func (s *segment) greatestFrom(p place, start protocol.Offset) (protocol.Timestamp, error) {
+	greatest := protocol.NoTimestamp
+	found, _, err := s.recordIn(p, start, func(t protocol.Timestamp) bool {
+		greatest = max(greatest, t)
+		return false
+	})
+	if err == nil && found.Offset != protocol.NoOffset {
+		greatest = p.maxTime
+	}
+	return greatest, err
 }

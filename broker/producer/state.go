@@ -321,6 +321,29 @@ func (s *State) FirstUndecided() (protocol.Offset, bool) {
 	return s.open[0].first, true
 }
 
+// Active is one known producer.
+type Active struct {
+	ID               protocol.ProducerID
+	Epoch            protocol.ProducerEpoch
+	LastSequence     int32              // or NoSequence
+	LastAppend       protocol.Timestamp // wall clock
+	CoordinatorEpoch int32              // of the last marker, or -1
+	TxnFirst         protocol.Offset    // of the open transaction, or NoOffset
+}
+
+// Active lists the known producers by id.
+func (s *State) Active() []Active {
+	out := make([]Active, 0, len(s.producers))
+	for _, id := range slices.Sorted(maps.Keys(s.producers)) {
+		e := s.producers[id]
+		out = append(out, Active{
+			ID: id, Epoch: e.epoch, LastSequence: e.lastSequence(), LastAppend: e.lastAppend,
+			CoordinatorEpoch: e.coordinatorEpoch, TxnFirst: e.txnFirst,
+		})
+	}
+	return out
+}
+
 // Len is the number of known producers.
 func (s *State) Len() int { return len(s.producers) }
 

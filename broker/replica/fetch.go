@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/stratabroker/strata/protocol"
 )
 
@@ -155,8 +157,8 @@ func (f *fetch) look(s *FetchSet, e *fetchEntry) {
 	l := r.Leader
 	r.HighWatermark, r.LogStart = l.HighWatermark(), l.LogStart()
 	e.seen(r.HighWatermark, r.LogStart)
-	if d := l.diverging(e); d != nil {
-		r.Diverging, f.failed = d, true
+	if r.Diverging, r.Err = l.diverging(e); r.Diverging != nil || r.Err != nil {
+		f.failed = true
 		return
 	}
 	r.below = r.HighWatermark
@@ -190,14 +192,18 @@ func (f *fetch) readHot(r *FetchResult, room int, minOne bool) (tiered bool) {
 	return false
 }
 
-// diverging compares the last epoch a reader has with the lineage (KIP-595).
-func (l *Leader) diverging(e *fetchEntry) *protocol.EpochEnd {
+// diverging compares the last epoch a reader has with the lineage (KIP-595). Of an
+// epoch that this log never had nothing can be told but that the offset is none of its.
+func (l *Leader) diverging(e *fetchEntry) (*protocol.EpochEnd, error) {
 	if e.LastFetchedEpoch == protocol.NoEpoch || e.From < l.log.Start() {
-		return nil
+		return nil, nil //nolint:nilnil // no divergence
 	}
 	epoch, end, ok := l.log.EpochEnd(e.LastFetchedEpoch)
-	if !ok || (epoch == e.LastFetchedEpoch && end >= e.From) {
-		return nil
+	switch {
+	case !ok:
+		return nil, protocol.Errorf(kerr.OffsetOutOfRange, "leader epoch %d is not known", e.LastFetchedEpoch)
+	case epoch == e.LastFetchedEpoch && end >= e.From:
+		return nil, nil //nolint:nilnil // no divergence
 	}
-	return &protocol.EpochEnd{Epoch: epoch, End: end}
+	return &protocol.EpochEnd{Epoch: epoch, End: end}, nil
 }

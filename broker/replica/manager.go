@@ -113,6 +113,9 @@ func (m *Manager) Load(ctx context.Context, img *metadata.Image) error {
 	return group.Wait()
 }
 
+// Dir is where the logs lie.
+func (m *Manager) Dir() *log.Dir { return m.cfg.Dir }
+
 // IsOffline tells whether a partition placed here cannot be opened.
 func (m *Manager) IsOffline(key protocol.PartitionKey) bool {
 	m.mu.RLock()

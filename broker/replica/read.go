@@ -114,12 +114,11 @@ func (l *Leader) OffsetForTime(ctx context.Context, cold Cold, ts protocol.Times
 				return f, ok, err
 			}
 		}
-		f, ok, err := l.log.OffsetForTime(ts, l.visible(committed))
+		// The log start may lie inside a segment; nothing below it is shown.
+		f, ok, err := l.log.OffsetForTime(ts, l.LogStart(), l.visible(committed))
 		if err != nil {
 			return Found{}, false, readError(err)
 		}
-		// The log start may lie inside a segment; nothing below it is shown.
-		f.Offset = max(f.Offset, l.LogStart())
 		return Found(f), ok, nil
 	})
 }
@@ -127,7 +126,7 @@ func (l *Leader) OffsetForTime(ctx context.Context, cold Cold, ts protocol.Times
 // MaxTimestamp finds the visible record with the greatest timestamp, in both tiers (KIP-734).
 func (l *Leader) MaxTimestamp(ctx context.Context, cold Cold, committed bool) (Found, bool, error) {
 	return l.inBothTiers(func() (Found, bool, error) {
-		hot, ok, err := l.log.MaxTimestamp(l.visible(committed))
+		hot, ok, err := l.log.MaxTimestamp(l.LogStart(), l.visible(committed))
 		if err != nil {
 			return Found{}, false, readError(err)
 		}

@@ -157,8 +157,8 @@ func list(t *testing.T, fsys vfs.FS, dir string) {
 	if want := []vfs.Entry{{Name: "a", Size: 1}, {Name: "b", Dir: true}, {Name: "c", Size: 3}}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if free, err := fsys.Free(dir); free <= 0 || err != nil {
-		t.Errorf("free %d, %v", free, err)
+	if s, err := fsys.Space(dir); s.Free <= 0 || s.Total < s.Free || err != nil {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 

@@ -347,15 +347,15 @@ func (m *Mem) settle(wanted func(nameChange) bool) {
 	m.pending = left
 }
 
-// Free implements FS.
-func (m *Mem) Free(dir string) (free int64, err error) {
+// Space implements FS.
+func (m *Mem) Space(dir string) (s Space, err error) {
 	err = m.do(Op{Kind: OpFree, Path: dir}, func() error {
-		free = 1 << 50
+		s = Space{Free: 1 << 50, Total: 1 << 50}
 		if m.space >= 0 {
-			free = max(0, m.space-m.used)
+			s = Space{Free: max(0, m.space-m.used), Total: m.space}
 		}
 		_, err := m.lookup(dir)
 		return err
 	})
-	return free, err
+	return s, err
 }

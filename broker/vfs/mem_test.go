@@ -392,8 +392,8 @@ func TestSpaceIsLimited(t *testing.T) {
 	if n, err := f.WriteAt(make([]byte, 5*vfs.BlockSize), 0); n != 4*vfs.BlockSize || !errors.Is(err, vfs.ErrNoSpace) {
 		t.Errorf("wrote %d, %v", n, err)
 	}
-	if free, err := m.Free("/"); free != 0 || err != nil {
-		t.Errorf("free %d, %v", free, err)
+	if s, err := m.Space("/"); s != (vfs.Space{Free: 0, Total: 4 * vfs.BlockSize}) || err != nil {
+		t.Errorf("%+v, %v", s, err)
 	}
 	if err := f.Truncate(5 * vfs.BlockSize); !errors.Is(err, vfs.ErrNoSpace) {
 		t.Errorf("truncate: %v", err)
@@ -401,13 +401,13 @@ func TestSpaceIsLimited(t *testing.T) {
 	_, err := f.WriteAt([]byte("over what is there"), 100)
 	must(t, err)
 	must(t, f.Truncate(vfs.BlockSize+1))
-	if free, err := m.Free("/"); free != 2*vfs.BlockSize || err != nil {
-		t.Errorf("free %d, %v", free, err)
+	if s, err := m.Space("/"); s != (vfs.Space{Free: 2 * vfs.BlockSize, Total: 4 * vfs.BlockSize}) || err != nil {
+		t.Errorf("%+v, %v", s, err)
 	}
 	must(t, m.Rename("f", "g"))
 	must(t, m.Remove("g"))
-	if free, err := m.Kill().Free("/"); free != 4*vfs.BlockSize || err != nil {
-		t.Errorf("free %d, %v", free, err)
+	if s, err := m.Kill().Space("/"); s != (vfs.Space{Free: 4 * vfs.BlockSize, Total: 4 * vfs.BlockSize}) || err != nil {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 

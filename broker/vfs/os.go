@@ -114,12 +114,12 @@ func (osFS) List(dir string) (_ []Entry, err error) {
 	return entries, nil
 }
 
-func (osFS) Free(dir string) (int64, error) {
+func (osFS) Space(dir string) (Space, error) {
 	var st unix.Statfs_t
 	if err := retry(func() error { return unix.Statfs(dir, &st) }); err != nil {
-		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+		return Space{}, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	return int64(st.Bavail) * st.Bsize, nil
+	return Space{Free: int64(st.Bavail) * st.Bsize, Total: int64(st.Blocks) * st.Bsize}, nil
 }
 
 type osFile struct{ f *os.File }

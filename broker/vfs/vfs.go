@@ -27,8 +27,14 @@ type FS interface {
 	List(dir string) ([]Entry, error)
 	// SyncDir makes the names in dir durable.
 	SyncDir(dir string) error
-	// Free returns the bytes that may still be written where dir lies.
-	Free(dir string) (int64, error)
+	// Space tells how much room there is where dir lies.
+	Space(dir string) (Space, error)
+}
+
+// Space is the room of the disk that a directory lies on, in bytes.
+type Space struct {
+	Free  int64 // may still be written
+	Total int64
 }
 
 // Entry is one name in a directory.
