@@ -37,9 +37,6 @@ func oddCuts() []oddity {
 	remove := func(name string, cuts ...cut) oddity {
 		return told(name, 2, func(o *odd) kmsg.Request { return o.cutRequest(cuts...) })
 	}
-	from := func(offset int64) func(*kmsg.FetchRequest, *kmsg.FetchRequestTopicPartition) {
-		return func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.FetchOffset = offset }
-	}
 	return []oddity{
 		{"delete records, the topic of the next ones", func(o *odd) string { return o.furnishCut() }},
 		remove("delete records below 4", cut{"~cut", 0, 4}),
@@ -48,8 +45,8 @@ func oddCuts() []oddity {
 		{"list the offset of a time that was deleted", list(8, "cut", 1_001_000)},
 		{"list the offset of a time that is there", list(8, "cut", 1_006_000)},
 		{"list the offset of the greatest time after that", list(8, "cut", -3)},
-		{"fetch what was deleted", fetch("cut", from(3))},
-		{"fetch the first that is left", fetch("cut", from(4))},
+		{"fetch what was deleted", fetch("cut", fetchFrom(3))},
+		{"fetch the first that is left", fetch("cut", fetchFrom(4))},
 		{"find the end of epoch 0 after that", endOfEpoch("cut", 0, -1, 0)},
 		remove("delete records below what is deleted", cut{"~cut", 0, 2}),
 		remove("delete records below the same again", cut{"~cut", 0, 4}),
@@ -90,12 +87,16 @@ func oddCuts() []oddity {
 		{"list the offset of the greatest time after all", list(8, "cut", -3)},
 		{"list the offset of a time after all", list(8, "cut", 1_000_000)},
 		{"find the end of epoch 0 after all", endOfEpoch("cut", 0, -1, 0)},
-		{"fetch the last that was deleted", fetch("cut", from(9))},
-		{"fetch at the end after all", fetch("cut", from(10))},
+		{"fetch the last that was deleted", fetch("cut", fetchFrom(9))},
+		{"fetch at the end after all", fetch("cut", fetchFrom(10))},
 		{"produce after all", func(o *odd) string { return o.produce("cut", 0, batchAt(1_100_000)) }},
-		{"fetch what was produced after all", fetch("cut", from(10))},
+		{"fetch what was produced after all", fetch("cut", fetchFrom(10))},
 		remove("delete records of compact,delete", cut{"~both", 0, 1}),
 	}
+}
+
+func fetchFrom(offset int64) func(*kmsg.FetchRequest, *kmsg.FetchRequestTopicPartition) {
+	return func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.FetchOffset = offset }
 }
 
 // furnishCut makes two topics: "cut" with ten records in partition 0, and "both", compacted and deleted.

@@ -80,6 +80,7 @@ func list(size int, f ...field) field {
 func plain(size int, f field) field {
 	return field{kind: kindPlain, size: size, fields: []field{f}, until: lastVersion}
 }
+
 func maybe(size int, f ...field) field {
 	return field{kind: kindMaybe, size: size, fields: f, until: lastVersion}
 }

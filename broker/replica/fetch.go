@@ -196,14 +196,14 @@ func (f *fetch) readHot(r *FetchResult, room int, minOne bool) (tiered bool) {
 // epoch that this log never had nothing can be told but that the offset is none of its.
 func (l *Leader) diverging(e *fetchEntry) (*protocol.EpochEnd, error) {
 	if e.LastFetchedEpoch == protocol.NoEpoch || e.From < l.log.Start() {
-		return nil, nil //nolint:nilnil // no divergence
+		return nil, nil
 	}
 	epoch, end, ok := l.log.EpochEnd(e.LastFetchedEpoch)
 	switch {
 	case !ok:
 		return nil, protocol.Errorf(kerr.OffsetOutOfRange, "leader epoch %d is not known", e.LastFetchedEpoch)
 	case epoch == e.LastFetchedEpoch && end >= e.From:
-		return nil, nil //nolint:nilnil // no divergence
+		return nil, nil
 	}
 	return &protocol.EpochEnd{Epoch: epoch, End: end}, nil
 }
