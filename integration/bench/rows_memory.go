@@ -22,7 +22,7 @@ func rssAfter(ctx context.Context, b *lab.Broker) (float64, error) {
 
 // rssIdle is a broker that has just begun.
 func rssIdle(ctx context.Context, r *run) error {
-	return r.interleave(ctx, min(r.pairs, fewPairs), r.fresh(func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
+	return r.interleave(ctx, r.pairs, r.fresh(func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
 		if err := b.Start(ctx); err != nil {
 			return nil, err
 		}
@@ -33,7 +33,7 @@ func rssIdle(ctx context.Context, r *run) error {
 
 // withMost is a broker of 10,000 partitions: its start and its memory.
 func withMost(ctx context.Context, r *run) error {
-	return r.eachKind(ctx, min(r.pairs, fewPairs), func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
+	return r.eachKind(ctx, r.pairs, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
 		return r.stocked(ctx, kind, most)
 	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
 		took, err := firstAck(ctx, b, false)
@@ -62,7 +62,7 @@ func withMost(ctx context.Context, r *run) error {
 
 // rssConnections is a broker with 10,000 connections.
 func rssConnections(ctx context.Context, r *run) error {
-	return r.eachKind(ctx, min(r.pairs, fewPairs), func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
+	return r.eachKind(ctx, r.pairs, func(ctx context.Context, kind lab.Kind) (*lab.Broker, error) {
 		return r.format(ctx, defaultSetup(kind))
 	}, func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
 		if err := b.Start(ctx); err != nil {
@@ -90,14 +90,14 @@ func memoryRows() []row {
 	return []row{
 		{report.Row{
 			Name: "rss-idle", Title: "Memory of an idle broker",
-			Method:  "VmRSS, 5 s after a broker without topics became ready. At most 3 pairs.",
+			Method:  "VmRSS, 5 s after a broker without topics became ready.",
 			Metrics: []report.Metric{memory},
 			Claims:  []report.Claim{{Metric: rss, A: strata, AtMost: true, Target: 60}, shown(rss)},
 		}, rssIdle},
 		{report.Row{
 			Name: "partitions-10000", Title: "Start and memory with 10,000 partitions",
 			Method: "10 topics of 1,000 partitions that hold a record each, after a clean stop. From the start of the process to the first acknowledged record (as in row start); " +
-				"VmRSS 5 s after that, and 5 s after one more record to each partition. At most 3 pairs.",
+				"VmRSS 5 s after that, and 5 s after one more record to each partition.",
 			Metrics: []report.Metric{
 				{Key: startMost, Title: "start", Unit: "s"},
 				{Key: rss, Title: "RSS after the start", Unit: "MB"},
@@ -107,7 +107,7 @@ func memoryRows() []row {
 		}, withMost},
 		{report.Row{
 			Name: "conns-10000", Title: "Memory with 10,000 connections",
-			Method:  "VmRSS 5 s after 10,000 connections were opened, which have each asked for ApiVersions and then hold still. At most 3 pairs.",
+			Method:  "VmRSS 5 s after 10,000 connections were opened, which have each asked for ApiVersions and then hold still.",
 			Metrics: []report.Metric{memory, {Key: rssEach, Title: "more than without, a connection", Unit: "kB"}},
 			Claims:  []report.Claim{shown(rss), shown(rssEach)},
 		}, rssConnections},

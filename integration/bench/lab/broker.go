@@ -97,6 +97,9 @@ func (b *Broker) settings(controller string) map[string]string {
 		"offsets.topic.replication.factor":         "1",
 		"transaction.state.log.replication.factor": "1",
 		"transaction.state.log.min.isr":            "1",
+		// strata's defaults. Kafka's, 102400, hold the kernel to a small window, which costs it CPU.
+		"socket.send.buffer.bytes":    "-1",
+		"socket.receive.buffer.bytes": "-1",
 	}
 	switch b.Kind {
 	case Kafka:

@@ -136,6 +136,8 @@ const intro = "Written by `make bench`; do not edit. `make bench ROWS=a,b PAIRS=
 	"(rows about starts and memory run one broker alone). Legs are run in turn, A B B A A B B A; a ratio is that of two legs of one pair. " +
 	"Before a row a side is warmed up until it gets no faster, in legs that do not count. Before each leg everything is synced and the page cache is filled (by reading a sparse file), " +
 	"so that no leg finds free memory where the other one had to recycle. Kafka runs with -Xms1g -Xmx1g and the flags of its own scripts, without a log. " +
+	"Settings that a row does not name are the defaults of both, which are the same but for the sizes of socket buffers: both get strata's, -1 (what the kernel grows them to), in place of Kafka's 102400, " +
+	"which holds Kafka's connections to a small window. In the runs of 2026-11-24 each had its own. " +
 	"The load generator is one thread in a process of its own, which sends requests that were built before (raw Produce and Fetch requests, encoded with franz-go's kmsg) and checks each answer. " +
 	"Broker CPU is user and system time of all its threads. GB and MB are decimal.\n\n" +
 	"A ratio is claimed only where its median lies outside of what two equal brokers differ by the self-check (Kafka against Kafka); else the verdict is \"none\". " +
