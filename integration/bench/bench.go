@@ -14,8 +14,17 @@ import (
 // row is a benchmark row and how it is run.
 type row struct {
 	report.Row
-	run func(context.Context, *run) error
+	run  func(context.Context, *run) error
+	disk disk
 }
+
+// disk is what a row's data takes of it at most, in GiB; the zero is little.
+type disk struct{ always, eachPair int64 }
+
+// littleDisk is for what every row has: journals, indexes, some files for each partition.
+const littleDisk = 4
+
+func (d disk) bytes(pairs int) int64 { return (littleDisk + d.always + d.eachPair*int64(pairs)) << 30 }
 
 // run is one run of one row.
 type run struct {
@@ -67,8 +76,9 @@ func (r *run) close() error {
 
 // leg is one side's turn.
 type leg struct {
-	side string
-	run  func(context.Context) (map[string]float64, error)
+	side  string
+	run   func(context.Context) (map[string]float64, error)
+	renew func(context.Context) error // deletes what the legs so far have written; nil where that is little or still needed
 }
 
 // How many legs a side may take to become as fast as it gets: the JVM compiles
@@ -93,6 +103,11 @@ func (r *run) warm(ctx context.Context, metric string, legs ...leg) error {
 				idle++
 			}
 			best = max(best, values[metric])
+		}
+		if l.renew != nil {
+			if err := l.renew(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -146,10 +161,14 @@ func (r *run) measure(ctx context.Context, metric string, legs ...leg) error {
 
 // loadLeg is a leg that runs the load generator.
 func (r *run) loadLeg(side string, b *lab.Broker, spec load.Spec) leg {
-	return leg{side, func(ctx context.Context) (map[string]float64, error) {
+	l := leg{side: side, run: func(ctx context.Context) (map[string]float64, error) {
 		m, err := r.Run(ctx, b, spec)
 		return throughput(m), err
 	}}
+	if spec.Kind == load.Produce && spec.Bytes > 0 {
+		l.renew = func(ctx context.Context) error { return b.Renew(ctx, spec.Topic) }
+	}
+	return l
 }
 
 // Keys of the metrics that legs with the load generator give.

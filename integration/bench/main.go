@@ -182,7 +182,9 @@ func runRow(ctx context.Context, l *lab.Lab, row row, pairs int) (report.Result,
 	}
 	begun := time.Now()
 	r.say("%s: %s", row.Name, row.Title)
-	err = errors.Join(row.run(ctx, r), r.close())
+	if err = l.NeedDisk(row.disk.bytes(pairs)); err == nil {
+		err = errors.Join(row.run(ctx, r), r.close())
+	}
 	result := report.Result{
 		Row: row.Name, When: begun.UTC().Truncate(time.Second), Took: time.Since(begun).Seconds(), Pairs: pairs,
 		Machine: machine, Samples: r.samples, Notes: r.notes,

@@ -15,6 +15,8 @@ const (
 	consumeBytes = 4 << 30 // of a leg
 )
 
+var storedTwice = disk{always: 2 * storedBytes >> 30}
+
 func consume(groups int) load.Spec {
 	return load.Spec{Kind: load.Consume, Topic: topic, Partitions: 6, Groups: groups, Members: 3, Wrap: true, Bytes: consumeBytes, Limit: legLimit}
 }
@@ -56,7 +58,7 @@ func consumeRow(about report.Row, groups int) row {
 		}
 		spec := consume(groups)
 		return r.measure(ctx, mbps, r.loadLeg(strata, ours, spec), r.loadLeg(kafka, theirs, spec))
-	}}
+	}, storedTwice}
 }
 
 // diskRow reads what is on the disk only.
@@ -71,7 +73,7 @@ func diskRow(about report.Row) row {
 		spec.Limit = diskLimit
 		cold := func(side string, b *lab.Broker) leg {
 			inner := r.loadLeg(side, b, spec)
-			return leg{side, func(ctx context.Context) (map[string]float64, error) {
+			return leg{side: side, run: func(ctx context.Context) (map[string]float64, error) {
 				if err := b.Evict(); err != nil {
 					return nil, err
 				}
@@ -82,7 +84,7 @@ func diskRow(about report.Row) row {
 			}}
 		}
 		return r.measure(ctx, mbps, cold(strata, ours), cold(kafka, theirs))
-	}}
+	}, storedTwice}
 }
 
 const diskLimit = 20 * time.Second

@@ -49,6 +49,7 @@ type curve struct {
 	of      string // what is counted
 	sizes   []int
 	costs   []cost
+	disk    disk
 	measure func(ctx context.Context, r *run, size int) (map[string]float64, error)
 }
 
@@ -69,7 +70,7 @@ func (c curve) row() row {
 	}
 	c.Method += fmt.Sprintf(" A doubling is the ratio to the size before, to the power of 1/log2 of the ratio of the sizes; "+
 		"it should be %g at most. Costs below the floor that a title names count as the floor. One leg a size.", mostADoubling)
-	return row{c.Row, c.run}
+	return row{c.Row, c.run, c.disk}
 }
 
 func (c curve) side(size int) string { return fmt.Sprintf("%d %s", size, c.of) }
@@ -131,6 +132,7 @@ var partitionsCurve = curve{
 		{Metric: report.Metric{Key: round, Title: "CPU for a record to each partition", Unit: "ms"}},
 		{Metric: report.Metric{Key: begin, Title: "start", Unit: "s"}, floor: 0.1},
 	},
+	disk:    disk{always: 8}, // of all legs
 	measure: partitionsCost,
 }
 

@@ -29,12 +29,12 @@ func (r *run) maximum(ctx context.Context, b *lab.Broker, topic string) (float64
 	spec.Topic = topic
 	const requests = "requests"
 	most := 0.0
-	err := r.warm(ctx, requests, leg{"probe of " + b.Name, func(ctx context.Context) (map[string]float64, error) {
+	err := r.warm(ctx, requests, leg{side: "probe of " + b.Name, run: func(ctx context.Context) (map[string]float64, error) {
 		m, err := r.Run(ctx, b, spec)
 		rate := float64(m.Requests) / m.Seconds
 		most = max(most, rate)
 		return map[string]float64{requests: rate}, err
-	}})
+	}, renew: func(ctx context.Context) error { return b.Renew(ctx, topic) }})
 	return most, err
 }
 
@@ -86,8 +86,11 @@ func latencyRow(percent int, claims []report.Claim) row {
 			}
 		}
 		return nil
-	}}
+	}, pacedDisk}
 }
+
+// pacedDisk is for a probe of some 500 MB/s, whose data goes before the legs, and legs at the half of it on both sides.
+var pacedDisk = disk{warmLegs, 3}
 
 func (r *run) latency(ctx context.Context, p promise, prefix string, percent int) error {
 	ours, theirs, err := r.both(ctx, p, probe.Partitions)
@@ -104,7 +107,7 @@ func (r *run) latency(ctx context.Context, p promise, prefix string, percent int
 	r.note("%s Kafka's maximum was %.0f batches a second (%.0f MB/s); the legs sent %.0f a second (%.0f MB/s).",
 		map[promise]string{pageCache: "Page cache:", fsync: "fsync:"}[p], most, most*mb, rate, rate*mb)
 	legOf := func(side string, b *lab.Broker) leg {
-		return leg{side, func(ctx context.Context) (map[string]float64, error) {
+		return leg{side: side, run: func(ctx context.Context) (map[string]float64, error) {
 			m, err := r.Run(ctx, b, spec)
 			return latencies(prefix, m), err
 		}}

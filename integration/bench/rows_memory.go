@@ -93,7 +93,7 @@ func memoryRows() []row {
 			Method:  "VmRSS, 5 s after a broker without topics became ready.",
 			Metrics: []report.Metric{memory},
 			Claims:  []report.Claim{{Metric: rss, A: strata, AtMost: true, Target: 60}, shown(rss)},
-		}, rssIdle},
+		}, rssIdle, disk{}},
 		{report.Row{
 			Name: "partitions-10000", Title: "Start and memory with 10,000 partitions",
 			Method: "10 topics of 1,000 partitions that hold a record each, after a clean stop. From the start of the process to the first acknowledged record (as in row start); " +
@@ -104,12 +104,12 @@ func memoryRows() []row {
 				{Key: rssWritten, Title: "RSS after a record to each", Unit: "MB"},
 			},
 			Claims: []report.Claim{atMost(startMost, 0.1), atMost(rss, 0.25), atMost(rssWritten, 0.25)},
-		}, withMost},
+		}, withMost, disk{}},
 		{report.Row{
 			Name: "conns-10000", Title: "Memory with 10,000 connections",
 			Method:  "VmRSS 5 s after 10,000 connections were opened, which have each asked for ApiVersions and then hold still.",
 			Metrics: []report.Metric{memory, {Key: rssEach, Title: "more than without, a connection", Unit: "kB"}},
 			Claims:  []report.Claim{shown(rss), shown(rssEach)},
-		}, rssConnections},
+		}, rssConnections, disk{}},
 	}
 }

@@ -61,7 +61,7 @@ var batched = load.Spec{
 func withAcks(s load.Spec, acks int16) load.Spec { s.Acks = acks; return s }
 
 // produceRow is a row of a produce load on both brokers, under one promise.
-func produceRow(about report.Row, p promise, spec load.Spec) row {
+func produceRow(about report.Row, p promise, spec load.Spec, needs disk) row {
 	return row{about, func(ctx context.Context, r *run) error {
 		ours, theirs, err := r.both(ctx, p, spec.Partitions)
 		if err != nil {
@@ -77,7 +77,7 @@ func produceRow(about report.Row, p promise, spec load.Spec) row {
 			legs = append(legs, r.loadLeg(kafkaCache, theirs, relaxed))
 		}
 		return r.measure(ctx, mbps, legs...)
-	}}
+	}, needs}
 }
 
 // both starts the two brokers with a topic.
@@ -127,12 +127,12 @@ func produceRows() []row {
 			Method: "4 producers with 5 requests in flight each; a request holds a batch of 128 records of 1 KiB for each of 6 partitions. " +
 				"Page-cache promise on both sides. A leg is 1 GiB, or what 4 s take.",
 			Metrics: loadMetrics, Claims: []report.Claim{atLeast(mbps, 1.3), atMost(cpu, 0.4)},
-		}, pageCache, withAcks(batched, 1)),
+		}, pageCache, withAcks(batched, 1), disk{warmLegs, 2}),
 		produceRow(report.Row{
 			Name: "produce-cache", Title: "Produce 1 KiB, acks=all, page cache",
 			Method:  "As produce-acks1, with acks=all.",
 			Metrics: loadMetrics, Claims: []report.Claim{atLeast(mbps, 1.3), atMost(cpu, 0.4)},
-		}, pageCache, batched),
+		}, pageCache, batched, disk{warmLegs, 2}),
 		produceRow(report.Row{
 			Name: "produce-fsync", Title: "Produce 1 KiB, acks=all, fsync",
 			Method: "As produce-cache, but every acknowledgement rests on stable storage: strata.durability=fsync, and flush.messages=1 on Kafka's topic. " +
@@ -141,21 +141,21 @@ func produceRows() []row {
 			Claims: []report.Claim{
 				atLeast(mbps, 3), {Metric: mbps, A: strata, B: kafkaCache, Target: 1}, shown(cpu),
 			},
-		}, fsync, batched),
+		}, fsync, batched, disk{warmLegs, 3}),
 		produceRow(report.Row{
 			Name: "produce-small", Title: "Produce 100 B unbatched, page cache",
 			Method:  "16 producers that each wait for the answer to one record of 100 B before they send the next; 6 partitions, acks=all, page-cache promise on both sides. A leg is 2 s.",
 			Metrics: smallMetrics, Claims: []report.Claim{atLeast(records, 1.5), shown(cpu)},
-		}, pageCache, unbatched),
+		}, pageCache, unbatched, disk{}),
 		produceRow(report.Row{
 			Name: "produce-small-fsync", Title: "Produce 100 B unbatched, fsync",
 			Method:  "As produce-small, with fsync on both sides.",
 			Metrics: smallMetrics, Claims: []report.Claim{atLeast(records, 1.5), shown(cpu)},
-		}, fsync, unbatched),
+		}, fsync, unbatched, disk{}),
 		produceRow(report.Row{
 			Name: "produce-1000", Title: "Produce to 1,000 partitions, fsync",
 			Method:  "16 producers with 5 requests in flight each; a request holds one record of 1 KiB for each of 25 partitions of 1,000, as a producer with keys and a linger of some milliseconds sends them. acks=all, fsync on both sides. A leg is 4 s.",
 			Metrics: smallMetrics, Claims: []report.Claim{atLeast(records, 5), shown(cpu)},
-		}, fsync, spread),
+		}, fsync, spread, disk{warmLegs, 1}),
 	}
 }

@@ -31,7 +31,7 @@ func selfRows() []row {
 	for _, metric := range []string{mbps, cpu, ofRead + mbps, ofRead + cpu, p50, p99, p999} {
 		about.Claims = append(about.Claims, report.Claim{Metric: metric, A: kafkaA, B: kafkaB})
 	}
-	return []row{{about, selfCheck}}
+	return []row{{about, selfCheck, pacedDisk}}
 }
 
 func selfCheck(ctx context.Context, r *run) error {
@@ -49,14 +49,15 @@ func selfCheck(ctx context.Context, r *run) error {
 	}
 	legs := func(run func(context.Context, *lab.Broker) (map[string]float64, error)) (out []leg) {
 		for _, side := range sides {
-			out = append(out, leg{side, func(ctx context.Context) (map[string]float64, error) { return run(ctx, brokers[side]) }})
+			out = append(out, leg{side: side, run: func(ctx context.Context) (map[string]float64, error) { return run(ctx, brokers[side]) }})
 		}
 		return out
 	}
-	err := r.measure(ctx, mbps, legs(func(ctx context.Context, b *lab.Broker) (map[string]float64, error) {
-		m, err := r.Run(ctx, b, batched)
-		return throughput(m), err
-	})...)
+	var produce []leg
+	for _, side := range sides {
+		produce = append(produce, r.loadLeg(side, brokers[side], batched))
+	}
+	err := r.measure(ctx, mbps, produce...)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func (r *run) eachKind(ctx context.Context, pairs int, prepare func(context.Cont
 		if err != nil {
 			return fmt.Errorf("%s: %w", of.side, err)
 		}
-		legs = append(legs, leg{of.side, func(ctx context.Context) (map[string]float64, error) { return measure(ctx, b) }})
+		legs = append(legs, leg{side: of.side, run: func(ctx context.Context) (map[string]float64, error) { return measure(ctx, b) }})
 	}
 	return errors.Join(r.interleave(ctx, pairs, legs...), r.close())
 }
@@ -106,7 +106,7 @@ var kinds = []struct {
 // fresh gives both sides a leg on a broker that has never run and is gone with the leg.
 func (r *run) fresh(measure func(context.Context, *lab.Broker) (map[string]float64, error)) (legs []leg) {
 	for _, of := range kinds {
-		legs = append(legs, leg{of.side, func(ctx context.Context) (map[string]float64, error) {
+		legs = append(legs, leg{side: of.side, run: func(ctx context.Context) (map[string]float64, error) {
 			b, err := r.format(ctx, defaultSetup(of.kind))
 			if err != nil {
 				return nil, err
@@ -197,5 +197,5 @@ func startRows() []row {
 			}
 		}
 		return nil
-	}}}
+	}, disk{eachPair: 2}}}
 }

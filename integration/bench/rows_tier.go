@@ -106,7 +106,7 @@ func catchUpRow(partitions int, stored int64) row {
 		if err != nil {
 			return err
 		}
-		return r.interleave(ctx, r.pairs, leg{strata, func(ctx context.Context) (map[string]float64, error) {
+		return r.interleave(ctx, r.pairs, leg{side: strata, run: func(ctx context.Context) (map[string]float64, error) {
 			_, before, err := t.store.Counts()
 			if err != nil {
 				return nil, err
@@ -117,11 +117,11 @@ func catchUpRow(partitions int, stored int64) row {
 			}
 			_, after, err := t.store.Counts()
 			return map[string]float64{mbps: m.MBps(), cpu: m.BrokerCPU / float64(m.Bytes) * 1e9, fetched: float64(after-before) / float64(m.Bytes)}, err
-		}}, leg{rawGets, func(ctx context.Context) (map[string]float64, error) {
+		}}, leg{side: rawGets, run: func(ctx context.Context) (map[string]float64, error) {
 			rate, err := t.store.ReadRate(ctx, readers, rawRange, coldBytes)
 			return map[string]float64{mbps: rate / 1e6}, err
 		}})
-	}}
+	}, disk{always: 4}} // on the local disk, and in the bucket
 }
 
 const (
@@ -155,7 +155,7 @@ func catchUpProduce(ctx context.Context, r *run) error {
 		m, err := r.Run(ctx, t.broker, spec)
 		return latencies("", m), err
 	}
-	return r.interleave(ctx, r.pairs, leg{beside, func(ctx context.Context) (values map[string]float64, err error) {
+	return r.interleave(ctx, r.pairs, leg{side: beside, run: func(ctx context.Context) (values map[string]float64, err error) {
 		if err := t.warm(ctx); err != nil {
 			return nil, err
 		}
@@ -179,7 +179,7 @@ func catchUpProduce(ctx context.Context, r *run) error {
 		}
 		values[mbps] = read.MBps()
 		return values, nil
-	}}, leg{alone, func(ctx context.Context) (map[string]float64, error) {
+	}}, leg{side: alone, run: func(ctx context.Context) (map[string]float64, error) {
 		if err := t.warm(ctx); err != nil {
 			return nil, err
 		}
@@ -207,7 +207,7 @@ func countRequests(ctx context.Context, r *run) error {
 	}
 	for i := range r.pairs {
 		name := fmt.Sprintf("counted-%d", i)
-		err := r.sample(ctx, i, leg{strata, func(ctx context.Context) (map[string]float64, error) {
+		err := r.sample(ctx, i, leg{side: strata, run: func(ctx context.Context) (map[string]float64, error) {
 			before, _, err := t.store.Counts()
 			if err != nil {
 				return nil, err
@@ -261,7 +261,7 @@ func tierRows() []row {
 				{Key: mbps, Title: "catch-up", Unit: "MB/s"},
 			},
 			Claims: []report.Claim{{Metric: p99, A: beside, B: alone, AtMost: true, Target: 1.2}, {Metric: p50, A: beside, B: alone}},
-		}, catchUpProduce},
+		}, catchUpProduce, disk{warmLegs, 2}},
 		{report.Row{
 			Name: "requests", Title: "Object requests a GiB at 64 MiB segments",
 			Method: "strata alone. A topic of 6 partitions is produced (2 GiB), archived, and read once by one consumer after nothing of it is left on the local disk; the proxy counts. Roots, which are written every few seconds however much is archived, are shown apart. As many topics as others have pairs.",
@@ -272,6 +272,6 @@ func tierRows() []row {
 				{Key: lists, Title: "LIST", Unit: ""},
 			},
 			Claims: []report.Claim{limit(putSegments, 36), limit(getObjects, 130), {Metric: lists, A: strata, AtMost: true, Zero: true}},
-		}, countRequests},
+		}, countRequests, disk{2, 2}},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,8 +42,15 @@ type Broker struct {
 	*Process
 	Addr string // host:port for clients
 
-	lab *Lab
-	dir string
+	lab    *Lab
+	dir    string
+	topics map[string]made
+}
+
+// made is how a topic was created.
+type made struct {
+	partitions int
+	settings   []string
 }
 
 // ready is how long a broker may take from its start to the first answer.
@@ -50,7 +58,7 @@ const readyLimit = 5 * time.Minute
 
 // Format makes the folder of a broker that has never run.
 func (l *Lab) Format(ctx context.Context, s Setup) (*Broker, error) {
-	b := &Broker{Setup: s, lab: l, dir: filepath.Join(l.Folder, s.Name)}
+	b := &Broker{Setup: s, lab: l, dir: filepath.Join(l.Folder, s.Name), topics: map[string]made{}}
 	if err := os.RemoveAll(b.dir); err != nil { // of a run that was broken off
 		return nil, err
 	}
@@ -100,6 +108,7 @@ func (b *Broker) settings(controller string) map[string]string {
 		// strata's defaults. Kafka's, 102400, hold the kernel to a small window, which costs it CPU.
 		"socket.send.buffer.bytes":    "-1",
 		"socket.receive.buffer.bytes": "-1",
+		"log.segment.delete.delay.ms": "1000", // see Renew
 	}
 	switch b.Kind {
 	case Kafka:
@@ -185,8 +194,53 @@ func (b *Broker) CreateTopic(ctx context.Context, topic string, partitions int, 
 		if err := errors.Join(err, answer.Err); err != nil {
 			return fmt.Errorf("create %s at %s: %w: %s", topic, b.Name, err, answer.ErrMessage)
 		}
+		b.topics[topic] = made{partitions, settings}
 		return b.awaitTopic(ctx, admin, topic, partitions)
 	})
+}
+
+// Renew makes a topic anew as it was created, once its old files are gone: what it held needs no disk any more.
+func (b *Broker) Renew(ctx context.Context, topic string) error {
+	was, ok := b.topics[topic]
+	if !ok {
+		return fmt.Errorf("renew %s at %s: it was not created there", topic, b.Name)
+	}
+	err := b.admin(func(admin *kadm.Client) error {
+		answer, err := admin.DeleteTopic(ctx, topic)
+		return errors.Join(err, answer.Err)
+	})
+	if err == nil {
+		err = poll(ctx, deleteLimit, 50*time.Millisecond, func() error { return b.filesGone(topic) })
+	}
+	if err != nil {
+		return fmt.Errorf("renew %s at %s: %w", topic, b.Name, err)
+	}
+	return b.CreateTopic(ctx, topic, was.partitions, was.settings...)
+}
+
+// deleteLimit is how long files of a deleted topic may stay: both brokers delete them behind the answer.
+const deleteLimit = time.Minute
+
+// filesGone tells whether no folder of a partition is left, not even one that is being deleted.
+func (b *Broker) filesGone(topic string) error {
+	entries, err := os.ReadDir(b.data())
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if folderOf(entry.Name(), topic) {
+			return fmt.Errorf("%s is still there", entry.Name())
+		}
+	}
+	return nil
+}
+
+// folderOf tells whether a folder is of one of the topic's partitions: "topic-7", or "topic-7.0f3a-delete".
+func folderOf(name, topic string) bool {
+	rest, ok := strings.CutPrefix(name, topic+"-")
+	number, _, _ := strings.Cut(rest, ".")
+	_, err := strconv.ParseUint(number, 10, 31)
+	return ok && err == nil
 }
 
 // AwaitTopic waits until the broker serves each partition, as after a start:

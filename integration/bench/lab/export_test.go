@@ -1,7 +1,8 @@
 package lab
 
-// ParseStat and Kilobytes read /proc.
+// ParseStat and Kilobytes read /proc, FolderOf the names in a broker's folder.
 var (
 	ParseStat = parseStat
 	Kilobytes = kilobytes
+	FolderOf  = folderOf
 )

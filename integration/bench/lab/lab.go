@@ -44,6 +44,19 @@ func New(folder, kafkaLibs, strata, bench string) (*Lab, error) {
 // Close removes what the lab made beside the brokers.
 func (l *Lab) Close() error { return l.fill.close() }
 
+// NeedDisk tells whether so many bytes may be written to the folder.
+func (l *Lab) NeedDisk(bytes int64) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(l.Folder, &fs); err != nil {
+		return fmt.Errorf("free disk at %s: %w", l.Folder, err)
+	}
+	if free := int64(fs.Bavail) * fs.Bsize; free < bytes {
+		return fmt.Errorf("it needs %d GB of disk and %s has %d GB free: make room, or name a folder elsewhere with FLAGS='-work FOLDER'",
+			(bytes+1e9-1)/1e9, l.Folder, free/1e9)
+	}
+	return nil
+}
+
 // Settle makes the machine ready for a leg: nothing is dirty and the page cache is full.
 func (l *Lab) Settle() error {
 	unix.Sync()

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stratabroker/strata/integration/bench/lab"
@@ -30,5 +31,28 @@ func TestKilobytesAreBytes(t *testing.T) {
 	}
 	if _, err := lab.Kilobytes(file, "VmSwap"); err == nil {
 		t.Error("a name that is not there is found")
+	}
+}
+
+func TestATopicsFoldersAreToldFromThoseOfOthers(t *testing.T) {
+	for name, want := range map[string]bool{
+		"bench-0": true, "bench-12": true, "bench-3.0123456789abcdef0123456789abcdef-delete": true,
+		"bench-two-0": false, "bench": false, "bench-": false, "bench-x": false, "other-0": false, "mybench-0": false, "bench-two-1.0f-delete": false,
+	} {
+		if got := lab.FolderOf(name, "bench"); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestARowThatLacksDiskIsRefusedWithWhatItNeeds(t *testing.T) {
+	l := &lab.Lab{Folder: t.TempDir()}
+	if err := l.NeedDisk(1); err != nil {
+		t.Errorf("a byte: %v", err)
+	}
+	const much = 1 << 60
+	err := l.NeedDisk(much)
+	if err == nil || !strings.Contains(err.Error(), l.Folder) || !strings.Contains(err.Error(), "-work") || !strings.Contains(err.Error(), "1152921505 GB") {
+		t.Errorf("an EiB: %v", err)
 	}
 }
