@@ -68,36 +68,48 @@ func (c curve) row() row {
 		c.Metrics = append(c.Metrics, report.Metric{Key: grew(cost.Key), Title: title, Unit: "x"})
 		c.Claims = append(c.Claims, report.Claim{Metric: grew(cost.Key), A: anySize, AtMost: true, Target: mostADoubling})
 	}
-	c.Method += fmt.Sprintf(" A doubling is the ratio to the size before, to the power of 1/log2 of the ratio of the sizes; "+
-		"it should be %g at most. Costs below the floor that a title names count as the floor. One leg a size.", mostADoubling)
+	c.Method += fmt.Sprintf(" %d legs a size, whatever PAIRS says: up the sizes, down and up again. A doubling is the ratio of the median to that of the size before, "+
+		"to the power of 1/log2 of the ratio of the sizes; it should be %g at most. Costs below the floor that a title names count as the floor.", curveLegs, mostADoubling)
 	return row{c.Row, c.run, c.disk}
 }
 
 func (c curve) side(size int) string { return fmt.Sprintf("%d %s", size, c.of) }
 
+// curveLegs is odd, so that a median is a leg's own.
+const curveLegs = 3
+
 func (c curve) run(ctx context.Context, r *run) error {
-	for _, size := range c.sizes {
-		values, err := c.measure(ctx, r, size)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.side(size), err)
+	for pass := range curveLegs {
+		sizes := slices.Clone(c.sizes)
+		if pass%2 == 1 {
+			slices.Reverse(sizes)
 		}
-		r.say("  %-18s %s", c.side(size), inBrief(values))
-		r.samples = append(r.samples, report.Sample{Side: c.side(size), Values: values})
+		for _, size := range sizes {
+			values, err := c.measure(ctx, r, size)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.side(size), err)
+			}
+			r.say("  %-18s %s", c.side(size), inBrief(values))
+			r.samples = append(r.samples, report.Sample{Side: c.side(size), Pair: pass, Values: values})
+		}
 	}
 	c.judge(r)
 	return nil
 }
 
-// judge adds what each doubling cost to the samples of the sizes, and the worst of them.
+// judge adds samples with what each doubling cost, by the medians of the legs, and the worst of them.
 func (c curve) judge(r *run) {
+	measured := report.Result{Samples: r.samples}
+	median := func(size int, key string) float64 { return measured.Side(c.side(size), key).Median }
 	worst := map[string]float64{}
 	for i, size := range c.sizes[1:] {
-		before, values := r.samples[i].Values, r.samples[i+1].Values
+		values := map[string]float64{}
 		for _, cost := range c.costs {
-			d := cost.doubling(c.sizes[i], size, before[cost.Key], values[cost.Key])
+			d := cost.doubling(c.sizes[i], size, median(c.sizes[i], cost.Key), median(size, cost.Key))
 			values[grew(cost.Key)] = d
 			worst[grew(cost.Key)] = max(worst[grew(cost.Key)], d)
 		}
+		r.samples = append(r.samples, report.Sample{Side: c.side(size), Values: values})
 	}
 	r.samples = append(r.samples, report.Sample{Side: anySize, Values: worst})
 	r.say("  %-18s %s", anySize, inBrief(worst))
@@ -112,16 +124,13 @@ const (
 	each  = "each"
 )
 
-const (
-	curveRecords = 100_000 // that a size of curve-partitions is written, whatever it is
-	curveStarts  = 3
-)
+const curveRecords = 50_000 // that a leg of curve-partitions writes, whatever its size
 
 var partitionsCurve = curve{
 	Row: report.Row{
 		Name: "curve-partitions", Title: "Cost against partitions",
 		Method: fmt.Sprintf("strata alone, fsync, one topic. A first record of 100 B to each partition, which makes its files; then %d records, one a partition in turn: broker CPU for one to each is its share of that. "+
-			"100 partitions a request, one request in flight. Then the CPU used in 5 s without clients, and VmRSS; then the median of %d starts to the first acknowledged record, each after a clean stop.", curveRecords, curveStarts),
+			"100 partitions a request, one request in flight. Then the CPU used in %.0f s without clients, and VmRSS; then a clean stop and the start to the first acknowledged record.", curveRecords, curveIdle.Seconds()),
 	},
 	of:    "partitions",
 	sizes: []int{100, 200, 500, 1000, 2000, 5000, 10_000},
@@ -138,7 +147,7 @@ var partitionsCurve = curve{
 
 func partitionsCost(ctx context.Context, r *run, partitions int) (map[string]float64, error) {
 	setup := fsync.strata()
-	setup.Name = fmt.Sprintf("%s-%d", setup.Name, partitions)
+	setup.Name = fmt.Sprintf("%s-%d", setup.Name, len(r.brokers)) // its files stay until the row ends: new ones look for inodes that were not deleted lately
 	b, err := r.start(ctx, setup)
 	if err != nil {
 		return nil, err
@@ -166,20 +175,13 @@ func partitionsCost(ctx context.Context, r *run, partitions int) (map[string]flo
 		return nil, err
 	}
 	values[rss] = float64(resident) / 1e6
-	var starts []float64
-	for range curveStarts {
-		if err := b.Stop(); err != nil {
-			return nil, err
-		}
-		took, err := firstAck(ctx, b, false)
-		if err != nil {
-			return nil, err
-		}
-		starts = append(starts, took)
+	if err := b.Stop(); err != nil {
+		return nil, err
 	}
-	slices.Sort(starts)
-	values[begin] = starts[curveStarts/2]
-	return values, b.Stop() // its files stay until the row ends: new ones look for inodes that were not deleted lately
+	if values[begin], err = firstAck(ctx, b, false); err != nil {
+		return nil, err
+	}
+	return values, b.Stop()
 }
 
 // batchOf100 is the size of a batch with one record of 100 B.
@@ -208,9 +210,8 @@ func writeRounds(ctx context.Context, r *run, b *lab.Broker, partitions, rounds 
 // idleCPU is the CPU time in ms a second that a broker takes when nobody asks
 // anything, once it has come to rest.
 func idleCPU(ctx context.Context, b *lab.Broker) (float64, error) {
-	const rest, span = time.Second, 5 * time.Second
 	var at [2]float64
-	for i, pause := range []time.Duration{rest, span} {
+	for i, pause := range []time.Duration{time.Second, curveIdle} {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -221,12 +222,14 @@ func idleCPU(ctx context.Context, b *lab.Broker) (float64, error) {
 			return 0, err
 		}
 	}
-	return (at[1] - at[0]) * 1000 / span.Seconds(), nil
+	return (at[1] - at[0]) * 1000 / curveIdle.Seconds(), nil
 }
 
-// What a size of curve-connections does, whatever it is.
+const curveIdle = 3 * time.Second
+
+// What a leg of curve-connections does, whatever it is.
 const (
-	curveRequests = 100_000
+	curveRequests = 50_000
 	curveInFlight = 10
 )
 

@@ -41,13 +41,15 @@ func TestADoublingIsTheRatioOfCostsWhereTheSizeIsTwice(t *testing.T) {
 	}
 }
 
-// curveOf is a curve whose sizes cost what a list says.
+// curveOf is a curve whose sizes cost what a list says, but for one leg of each, which is disturbed.
 func curveOf(costs map[int]float64, sizes ...int) curve {
+	legs := map[int]int{}
 	return curve{
 		Row: report.Row{Name: "x"}, of: "things", sizes: sizes,
 		costs: []cost{{Metric: report.Metric{Key: "ms", Title: "time", Unit: "ms"}}},
 		measure: func(_ context.Context, _ *run, size int) (map[string]float64, error) {
-			return map[string]float64{"ms": costs[size]}, nil
+			legs[size]++
+			return map[string]float64{"ms": costs[size] * []float64{1, 100, 1}[(size+legs[size])%curveLegs]}, nil
 		},
 	}
 }

@@ -24,16 +24,16 @@ const (
 	curveWidth  = labelWidth + plotWidth + valueWidth - 2*curveLeft
 )
 
-// point is a size and its cost.
+// point is a size and the median of its costs.
 type point struct{ size, cost float64 }
 
 // points of a metric, the smallest size first; sides that are no size are left out.
 func (r *Result) points(metric string) (out []point) {
-	for _, s := range r.Samples {
-		first, _, _ := strings.Cut(s.Side, " ")
+	for _, side := range r.sides() {
+		first, _, _ := strings.Cut(side, " ")
 		size, err := strconv.ParseFloat(first, 64)
-		if cost, ok := s.Values[metric]; ok && err == nil {
-			out = append(out, point{size, cost})
+		if cost := r.Side(side, metric); cost.N > 0 && err == nil {
+			out = append(out, point{size, cost.Median})
 		}
 	}
 	slices.SortFunc(out, func(a, b point) int { return int(a.size - b.size) })

@@ -160,7 +160,13 @@ func TestThePictureOfACurveHasADotASizeInItsOrder(t *testing.T) {
 	for side, ms := range map[string]float64{"1000 things": 40, "10 things": 0, "100 things": 20, "worst of all": 9} {
 		r.Samples = append(r.Samples, report.Sample{Side: side, Values: map[string]float64{"ms": ms, "doubling_ms": 2}})
 	}
+	for i, ms := range []float64{20, 90} { // with the leg above, the median is 20
+		r.Samples = append(r.Samples, report.Sample{Side: "100 things", Pair: i + 1, Values: map[string]float64{"ms": ms}})
+	}
 	picture := report.SVG(row, &r)
+	if !strings.Contains(picture, ">20.0<") || strings.Contains(picture, ">90.0<") {
+		t.Errorf("the picture does not have the medians:\n%s", picture)
+	}
 	if got := circles(t, picture); got != 3 {
 		t.Errorf("%d dots, want 3", got)
 	}
