@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 
 	"github.com/stratabroker/strata/integration/bench/lab"
 	"github.com/stratabroker/strata/integration/bench/load"
@@ -31,9 +33,11 @@ type run struct {
 	*lab.Lab
 	pairs   int
 	out     io.Writer // progress
+	env     []string  // of the brokers, beside a setup's own
 	samples []report.Sample
 	notes   []string
-	brokers []*lab.Broker // all that were formatted, closed with the run
+	mu      sync.Mutex
+	brokers []*lab.Broker // all that were formatted, closed with the run; guarded by mu while sides are prepared at once
 	closers []func() error
 }
 
@@ -45,10 +49,13 @@ func (r *run) say(format string, args ...any) { _, _ = fmt.Fprintf(r.out, format
 
 // format makes a broker that does not run yet.
 func (r *run) format(ctx context.Context, s lab.Setup) (*lab.Broker, error) {
+	s.Env = append(slices.Clone(s.Env), r.env...)
 	b, err := r.Format(ctx, s)
 	if err != nil {
 		return nil, err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.brokers = append(r.brokers, b)
 	return b, nil
 }

@@ -90,14 +90,14 @@ func memoryRows() []row {
 	return []row{
 		{report.Row{
 			Name: "rss-idle", Title: "Memory of an idle broker",
-			Method:  "VmRSS, 5 s after a broker without topics became ready.",
+			Method:  "VmRSS, 4 s after a broker without topics became ready.",
 			Metrics: []report.Metric{memory},
 			Claims:  []report.Claim{{Metric: rss, A: strata, AtMost: true, Target: 60}, shown(rss)},
 		}, rssIdle, disk{}},
 		{report.Row{
 			Name: "partitions-10000", Title: "Start and memory with 10,000 partitions",
 			Method: "10 topics of 1,000 partitions that hold a record each, after a clean stop. From the start of the process to the first acknowledged record (as in row start); " +
-				"VmRSS 5 s after that, and 5 s after one more record to each partition.",
+				"VmRSS 4 s after that, and 4 s after one more record to each partition.",
 			Metrics: []report.Metric{
 				{Key: startMost, Title: "start", Unit: "s"},
 				{Key: rss, Title: "RSS after the start", Unit: "MB"},
@@ -107,7 +107,7 @@ func memoryRows() []row {
 		}, withMost, disk{}},
 		{report.Row{
 			Name: "conns-10000", Title: "Memory with 10,000 connections",
-			Method:  "VmRSS 5 s after 10,000 connections were opened, which have each asked for ApiVersions and then hold still.",
+			Method:  "VmRSS 4 s after 10,000 connections were opened, which have each asked for ApiVersions and then hold still.",
 			Metrics: []report.Metric{memory, {Key: rssEach, Title: "more than without, a connection", Unit: "kB"}},
 			Claims:  []report.Claim{shown(rss), shown(rssEach)},
 		}, rssConnections, disk{}},

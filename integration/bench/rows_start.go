@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/stratabroker/strata/integration/bench/lab"
 	"github.com/stratabroker/strata/integration/bench/load"
 	"github.com/stratabroker/strata/integration/bench/report"
@@ -27,7 +29,7 @@ const (
 	many        = 1000
 	most        = 10_000
 	topicSize   = 1000 // partitions of a topic of the rows with many
-	idleFor     = 5 * time.Second
+	idleFor     = 4 * time.Second
 	connections = 10_000
 	firstTopic  = "first"
 )
@@ -84,15 +86,22 @@ func (r *run) stocked(ctx context.Context, kind lab.Kind, partitions int) (*lab.
 	return b, b.Stop()
 }
 
-// eachKind gives both sides a broker, and then runs leg on them in turn.
+// eachKind gives both sides a broker, at the same time as nothing is measured yet, and then runs legs on them in turn.
 func (r *run) eachKind(ctx context.Context, pairs int, prepare func(context.Context, lab.Kind) (*lab.Broker, error), measure func(context.Context, *lab.Broker) (map[string]float64, error)) error {
-	var legs []leg
-	for _, of := range kinds {
-		b, err := prepare(ctx, of.kind)
-		if err != nil {
-			return fmt.Errorf("%s: %w", of.side, err)
-		}
-		legs = append(legs, leg{side: of.side, run: func(ctx context.Context) (map[string]float64, error) { return measure(ctx, b) }})
+	legs := make([]leg, len(kinds))
+	all, preparing := errgroup.WithContext(ctx)
+	for i, of := range kinds {
+		all.Go(func() error {
+			b, err := prepare(preparing, of.kind)
+			legs[i] = leg{side: of.side, run: func(ctx context.Context) (map[string]float64, error) { return measure(ctx, b) }}
+			if err != nil {
+				return fmt.Errorf("%s: %w", of.side, err)
+			}
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return err
 	}
 	return errors.Join(r.interleave(ctx, pairs, legs...), r.close())
 }
