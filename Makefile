@@ -19,7 +19,7 @@ COUNT ?= 1000
 .PHONY: help
 help: ## show this list
 	@printf 'strata, a Kafka-protocol broker that archives into a bucket\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the static binary bin/strata
@@ -108,6 +108,22 @@ bench: build ## strata against Kafka, measured: ROWS=list shows the rows, PAIRS=
 	integration/setup.sh kafka minio
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/bench ./integration/bench
 	bin/bench -rows '$(ROWS)' -pairs $(PAIRS) $(FLAGS)
+
+# Of make bench-profiles: what it sets beside this commit, by default the last before the hot paths were
+# measured. Empty for none.
+BEFORE ?= de9314f
+
+.PHONY: bench-profiles
+bench-profiles: ## where the CPU goes on the hot paths, now and in the commit BEFORE
+	integration/setup.sh minio perf
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/bench ./integration/bench
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/strata-symbols ./cmd/strata
+ifneq ($(BEFORE),)
+	@tree=$$(mktemp -d); trap 'git worktree remove --force "$$tree"' EXIT; \
+	echo 'building $(BEFORE)' >&2; git worktree add --quiet --detach "$$tree" $(BEFORE); cd "$$tree"; \
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-X main.version=$$(git rev-parse --short HEAD)" -o '$(CURDIR)/bin/strata-before' ./cmd/strata
+endif
+	bin/bench -profiles -strata bin/strata-symbols -before '$(and $(BEFORE),bin/strata-before)' $(FLAGS)
 
 .PHONY: soak
 soak: deps ## kill -9 a loaded broker COUNT times, at the moments of SEED

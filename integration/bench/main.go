@@ -52,6 +52,8 @@ func command(ctx context.Context, args []string) error {
 	binary := flags.String("strata", "bin/strata", "the strata binary")
 	libs := flags.String("kafka", "", "folder of Kafka's jars; found in the cache when empty")
 	out := flags.String("out", "integration/bench", "folder of RESULTS.md, the pictures and results.json")
+	profiled := flags.Bool("profiles", false, "write PROFILES.md and run no row; the binary needs its symbols")
+	before := flags.String("before", "", "a strata binary to set beside in PROFILES.md")
 	render := flags.Bool("render", false, "write the report again from results.json, and run nothing")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -84,7 +86,11 @@ func command(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	err = runRows(ctx, l, rows, *pairs, *out)
+	if *profiled {
+		err = profiles(ctx, l, *before, *out)
+	} else {
+		err = runRows(ctx, l, rows, *pairs, *out)
+	}
 	return errors.Join(err, l.Close())
 }
 
