@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ const (
 // bucket is the cold tier of this broker.
 type bucket struct {
 	url      object.URL
+	logger   *slog.Logger // its lines name the bucket
 	store    object.Store
 	reader   *tiering.Reader
 	archiver *tiering.Archiver
@@ -50,7 +52,7 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("strata.bucket.url: %w", err)
 	}
-	k := &bucket{url: url, store: b.cfg.Store, broker: b}
+	k := &bucket{url: url, logger: b.cfg.Logger.With("bucket", url.String()), store: b.cfg.Store, broker: b}
 	if k.store == nil {
 		if k.store, err = drivers.Open(ctx, url, b.cfg.Logger); err != nil {
 			return fmt.Errorf("strata.bucket.url=%s: %w", url, err)
@@ -72,11 +74,11 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	case first, errors.Is(err, tiering.ErrRefused), errors.Is(err, format.ErrNewerFormat):
 		return fmt.Errorf("strata.bucket.url=%s: %w", url, err)
 	default:
-		b.cfg.Logger.Error("the bucket does not answer: the broker starts without it and asks again", "bucket", url.String(), "error", err)
+		k.logger.Error("the bucket does not answer: the broker starts without it and asks again", "error", err)
 	}
 	k.reader = tiering.NewReader(tiering.ReaderConfig{
 		Store: k.store, Metadata: b.node, CacheBytes: b.cfg.Static.Int("strata.cache.bytes"), IndexCacheBytes: b.cfg.Static.Int("strata.cache.index.bytes"),
-		Parallel: int(b.cfg.Static.Int("remote.log.reader.threads")), Logger: b.cfg.Logger,
+		Parallel: int(b.cfg.Static.Int("remote.log.reader.threads")), Logger: k.logger,
 	})
 	return nil
 }
@@ -87,7 +89,7 @@ func (k *bucket) bindOnce(ctx context.Context, first bool) error {
 	}
 	_, err := tiering.Bind(ctx, tiering.BindConfig{
 		Store: k.store, Metadata: k.broker.node, URL: k.url.String(), Region: k.broker.cfg.Static.String("broker.rack"),
-		NewDataFolder: first, Logger: k.broker.cfg.Logger,
+		NewDataFolder: first, Logger: k.logger,
 	})
 	return err
 }
@@ -95,7 +97,7 @@ func (k *bucket) bindOnce(ctx context.Context, first bool) error {
 // compose makes the parts that write the bucket; run starts them.
 func (k *bucket) compose() {
 	b := k.broker
-	s, logger := b.cfg.Static, b.cfg.Logger
+	s, logger := b.cfg.Static, k.logger
 	k.archiver = tiering.NewArchiver(tiering.ArchiverConfig{
 		Store: k.store, Metadata: b.node, Hot: hot{b.replicas}, Parallel: int(s.Int("remote.log.manager.copier.thread.pool.size")),
 		Interval: s.Millis("remote.log.manager.task.interval.ms"), Deadline: s.Millis("strata.upload.timeout.ms"), Logger: logger,
@@ -125,7 +127,7 @@ func (k *bucket) run(ctx context.Context) {
 		if err := k.bind(ctx); err == nil {
 			k.bind = nil
 		} else if ctx.Err() == nil {
-			k.broker.cfg.Logger.Warn("the bucket cannot be bound", "bucket", k.url.String(), "error", err)
+			k.logger.Warn("the bucket cannot be bound", "error", err)
 		}
 	}
 	var wg sync.WaitGroup

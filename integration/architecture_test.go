@@ -42,6 +42,7 @@ var house = []room{
 	{"tiering/object/dir", []string{"tiering/object"}},
 	{"tiering/object/mem", []string{"tiering/object"}},
 	{"tiering/object/s3", []string{"tiering/object"}},
+	{"tiering/object/minio", []string{"tiering/object"}},
 	{"tiering/object/drivers", []string{"tiering/object", "tiering/object/*"}},
 	{"tiering/object/objecttest", []string{"tiering/object"}},
 	{"tiering/object/objecttest/minio", []string{"tiering/object", "tiering/object/s3"}},

@@ -195,6 +195,7 @@ func TestABadBucketURLIsSaidInOneLine(t *testing.T) {
 		"no bucket":             {"s3:///prefix", []string{"bucket name"}},
 		"an unknown parameter":  {"s3://archive/x?zone=1", []string{"zone", "endpoint", "region", "path.style"}},
 		"an endpoint of no use": {"s3://archive/x?endpoint=nowhere", []string{"endpoint"}},
+		"MinIO without a place": {"minio://archive/x", []string{"endpoint", "host:port"}},
 		"credentials":           {"s3://id:secret@archive/x", []string{"credentials"}},
 		"a folder in the way":   {"dir:///dev/null/archive", []string{"/dev/null"}},
 	} {

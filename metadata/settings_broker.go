@@ -144,7 +144,7 @@ func strataSettings() []Setting {
 		{Name: "remote.log.manager.task.interval.ms", Type: LongSetting, Default: "30000", Min: 1, Doc: "Time between two looks at all tiered partitions; a sealed segment is uploaded at once."},
 		{Name: "remote.log.reader.threads", Type: IntSetting, Default: "10", Min: 1, Max: 1000, Doc: "Reads from the bucket at one time."},
 		{Name: "strata.bootstrap.expect", Type: IntSetting, Default: "1", Min: 1, Max: 1, Doc: "Controllers that found a new cluster together."},
-		{Name: "strata.bucket.url", Type: StringSetting, Null: true, Doc: "Where sealed segments go: dir:///abs/path or s3://bucket/prefix?endpoint=http://host:port&region=NAME&path.style=true. Without it nothing is tiered."},
+		{Name: "strata.bucket.url", Type: StringSetting, Null: true, Doc: "Where sealed segments go: dir:///abs/path, s3://bucket/prefix?endpoint=http://host:port&region=NAME&path.style=true, or minio://bucket/prefix?endpoint=host:port&secure=false&region=NAME. Without it nothing is tiered."},
 		{Name: "strata.cache.bytes", Type: LongSetting, Default: "134217728", Min: 1 << 20, Doc: "Memory for chunks read from the bucket."},
 		{Name: "strata.cache.index.bytes", Type: LongSetting, Default: "33554432", Min: 1 << 20, Doc: "Memory for indexes and manifest pages read from the bucket."},
 		{Name: "strata.commit.path", Type: StringSetting, Default: "auto", Allowed: []string{"auto", "file", "journal"}, Doc: "How appends reach stable storage: small ones together through the journal and large ones by their files (auto), or all one way."},

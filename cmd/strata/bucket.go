@@ -26,11 +26,14 @@ func bucketCommand() *cobra.Command {
 		Use:   "bucket",
 		Short: "Look into a bucket and check it, no broker needed",
 		Long: `Look into a bucket and check it. No broker is needed, and none is disturbed. The bucket is what
-strata.bucket.url names: dir:///abs/path, or s3://bucket/prefix with endpoint, region and
-path.style as parameters and credentials as the AWS SDK finds them (AWS_ACCESS_KEY_ID and so on).`,
+strata.bucket.url names: dir:///abs/path, s3://bucket/prefix with endpoint, region and path.style
+as parameters and credentials as the AWS SDK finds them (AWS_ACCESS_KEY_ID and so on), or
+minio://bucket/prefix with endpoint (host:port), secure and region as parameters and credentials
+from MINIO_ACCESS_KEY and MINIO_SECRET_KEY, the AWS variables and files, or mc's aliases.`,
 		Example: `  strata bucket ls dir://$PWD/strata-data/bucket
   strata bucket cat dir://$PWD/strata-data/bucket clicks/0
-  strata bucket verify 's3://archive/prod?endpoint=http://127.0.0.1:9000&region=us-east-1'`,
+  strata bucket verify 's3://archive/prod?endpoint=http://127.0.0.1:9000&region=us-east-1'
+  strata bucket ls 'minio://archive/prod?endpoint=127.0.0.1:9000&secure=false'`,
 	}
 	parent(c)
 	c.AddCommand(bucketLsCommand(), bucketCatCommand(), bucketVerifyCommand())

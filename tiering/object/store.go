@@ -1,6 +1,6 @@
 // Package object is the seam to the object store: the Store interface, its
 // errors, its keys and the URLs that name a bucket. Drivers are object/mem,
-// object/dir and object/s3 (object/drivers opens one by URL);
+// object/dir, object/s3 and object/minio (object/drivers opens one by URL);
 // object/objecttest holds the conformance suite that every driver passes and
 // the wrapper that makes any of them fail. Nothing here knows what the objects
 // mean.
@@ -27,6 +27,7 @@ var (
 	ErrInvalidKey   = errors.New("invalid object key")
 	ErrNoBucket     = errors.New("bucket does not exist")
 	ErrDenied       = errors.New("access denied") // by credentials or policy
+	ErrFull         = errors.New("store is full") // or the bucket's quota is used up
 )
 
 // Store is a bucket below a prefix. Keys are as CheckKey says, and no key may

@@ -19,29 +19,36 @@ const (
 	SchemeDir Scheme = "dir" // dir:///abs/path
 	SchemeMem Scheme = "mem" // mem://name, for tests
 	SchemeS3  Scheme = "s3"  // s3://bucket/prefix?endpoint=...&region=...&path.style=...
+
+	SchemeMinIO Scheme = "minio" // minio://bucket/prefix?endpoint=host:port&secure=...&region=...
 )
 
 // maxPrefixBytes keeps prefix, "/" and the longest key within S3's 1,024 bytes.
 const maxPrefixBytes = 1024 - 1 - MaxKeyBytes
 
-// Parameters of s3 URLs.
+// Parameters of s3 and minio URLs.
 const (
 	paramEndpoint  = "endpoint"
 	paramRegion    = "region"
-	paramPathStyle = "path.style"
+	paramPathStyle = "path.style" // s3
+	paramSecure    = "secure"     // minio
 )
+
+// allowedForms is what errors offer.
+const allowedForms = "dir:///abs/path, s3://bucket/prefix and minio://bucket/prefix?endpoint=host:port"
 
 // URL is a parsed bucket URL. It never holds credentials.
 type URL struct {
 	Scheme Scheme
 	Path   string // dir: absolute, clean
 	Name   string // mem
-	Bucket string // s3
-	Prefix string // s3: "" or a key, without "/" at its ends
+	Bucket string // s3, minio
+	Prefix string // s3, minio: "" or a key, without "/" at its ends
 
-	Endpoint  string // s3: scheme://host[:port]; "" is AWS
-	Region    string // s3: "" as the SDK finds it
+	Endpoint  string // s3: scheme://host[:port]; "" is AWS. minio: host[:port]
+	Region    string // s3: "" as the SDK finds it. minio: "" is us-east-1
 	PathStyle bool   // s3: http://host/bucket/key instead of http://bucket.host/key
+	Insecure  bool   // minio: plain HTTP (secure=false)
 }
 
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
@@ -50,9 +57,10 @@ var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 //
 //	dir:///abs/path
 //	s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1&path.style=true
+//	minio://bucket/prefix?endpoint=127.0.0.1:9000&secure=false
 //	mem://name
 //
-// path.style is true by default where an endpoint is given. An error names the
+// path.style is true by default where an endpoint is given, secure is true by default. An error names the
 // URL, the part that is wrong and what is allowed; a password or an unknown
 // parameter's value is never printed.
 func ParseURL(s string) (URL, error) {
@@ -84,7 +92,7 @@ func parse(u *url.URL) (URL, error) {
 		return URL{}, errors.New("credentials do not belong into it: they are taken from the environment or the AWS configuration files")
 	}
 	if u.Fragment != "" || u.Opaque != "" {
-		return URL{}, errors.New("allowed are dir:///abs/path and s3://bucket/prefix")
+		return URL{}, errors.New("allowed are " + allowedForms)
 	}
 	params, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -100,8 +108,10 @@ func parse(u *url.URL) (URL, error) {
 		return URL{Scheme: SchemeMem, Name: u.Host}, checkParams(params)
 	case SchemeS3:
 		return parseS3(u, params)
+	case SchemeMinIO:
+		return parseMinIO(u, params)
 	}
-	return URL{}, fmt.Errorf("unknown scheme %q, allowed are dir:///abs/path and s3://bucket/prefix", u.Scheme)
+	return URL{}, fmt.Errorf("unknown scheme %q, allowed are %s", u.Scheme, allowedForms)
 }
 
 func checkParams(params url.Values, known ...string) error {
@@ -134,14 +144,12 @@ func parseDir(u *url.URL, params url.Values) (URL, error) {
 	return URL{Scheme: SchemeDir, Path: path.Clean(u.Path)}, checkParams(params)
 }
 
-func parseS3(u *url.URL, params url.Values) (URL, error) {
-	if err := checkParams(params, paramEndpoint, paramRegion, paramPathStyle); err != nil {
-		return URL{}, err
-	}
+// parseBucket reads bucket and prefix.
+func parseBucket(u *url.URL) (URL, error) {
 	if !bucketName.MatchString(u.Host) {
 		return URL{}, fmt.Errorf("bucket name %q, allowed are 3 to 63 characters of a-z, 0-9, '.' and '-'", u.Host)
 	}
-	parsed := URL{Scheme: SchemeS3, Bucket: u.Host, Prefix: strings.Trim(u.Path, "/"), Region: params.Get(paramRegion)}
+	parsed := URL{Scheme: Scheme(u.Scheme), Bucket: u.Host, Prefix: strings.Trim(u.Path, "/")}
 	if parsed.Prefix != "" {
 		if err := CheckKey(parsed.Prefix); err != nil {
 			return URL{}, fmt.Errorf("prefix: %w", err)
@@ -150,6 +158,55 @@ func parseS3(u *url.URL, params url.Values) (URL, error) {
 			return URL{}, fmt.Errorf("prefix of %d bytes, allowed are %d", len(parsed.Prefix), maxPrefixBytes)
 		}
 	}
+	return parsed, nil
+}
+
+func parseMinIO(u *url.URL, params url.Values) (URL, error) {
+	if err := checkParams(params, paramEndpoint, paramSecure, paramRegion); err != nil {
+		return URL{}, err
+	}
+	parsed, err := parseBucket(u)
+	if err != nil {
+		return URL{}, err
+	}
+	parsed.Region, parsed.Endpoint = params.Get(paramRegion), params.Get(paramEndpoint)
+	if err := checkHostPort(parsed.Endpoint); err != nil {
+		return URL{}, err
+	}
+	switch secure := params.Get(paramSecure); {
+	case !params.Has(paramSecure), secure == "true":
+	case secure == "false":
+		parsed.Insecure = true
+	default:
+		return URL{}, fmt.Errorf("parameter %q is %q, allowed are true and false", paramSecure, secure)
+	}
+	return parsed, nil
+}
+
+// checkHostPort does not print the endpoint: it may hold credentials.
+func checkHostPort(endpoint string) error {
+	if endpoint == "" {
+		return fmt.Errorf("parameter %q is missing: host:port of the MinIO server", paramEndpoint)
+	}
+	if strings.Contains(endpoint, "://") {
+		return fmt.Errorf("parameter %q, allowed is host:port without a scheme: %s=false asks for plain HTTP", paramEndpoint, paramSecure)
+	}
+	e, err := url.Parse("http://" + endpoint)
+	if err != nil || e.Host != endpoint || e.Hostname() == "" || e.User != nil {
+		return fmt.Errorf("parameter %q, allowed is host:port", paramEndpoint)
+	}
+	return nil
+}
+
+func parseS3(u *url.URL, params url.Values) (URL, error) {
+	if err := checkParams(params, paramEndpoint, paramRegion, paramPathStyle); err != nil {
+		return URL{}, err
+	}
+	parsed, err := parseBucket(u)
+	if err != nil {
+		return URL{}, err
+	}
+	parsed.Region = params.Get(paramRegion)
 	if endpoint := params.Get(paramEndpoint); endpoint != "" {
 		if err := checkEndpoint(endpoint); err != nil {
 			return URL{}, err
@@ -192,7 +249,8 @@ func printable(u *url.URL) string {
 	var params []string
 	for name, values := range u.Query() {
 		value := "..."
-		if name == paramRegion || name == paramPathStyle || name == paramEndpoint && checkEndpoint(values[0]) == nil {
+		known := name == paramRegion || name == paramPathStyle || name == paramSecure
+		if known || name == paramEndpoint && (checkEndpoint(values[0]) == nil || checkHostPort(values[0]) == nil) {
 			value = values[0]
 		}
 		params = append(params, name+"="+value)
@@ -209,7 +267,7 @@ func (u URL) String() string {
 		return (&url.URL{Scheme: string(SchemeDir), Path: u.Path}).String()
 	case SchemeMem:
 		return (&url.URL{Scheme: string(SchemeMem), Host: u.Name}).String()
-	case SchemeS3:
+	case SchemeS3, SchemeMinIO:
 		var params []string
 		if u.Endpoint != "" {
 			params = append(params, paramEndpoint+"="+u.Endpoint)
@@ -217,10 +275,13 @@ func (u URL) String() string {
 		if u.Region != "" {
 			params = append(params, paramRegion+"="+url.QueryEscape(u.Region))
 		}
-		if u.PathStyle != (u.Endpoint != "") {
+		if u.Insecure {
+			params = append(params, paramSecure+"=false")
+		}
+		if u.Scheme == SchemeS3 && u.PathStyle != (u.Endpoint != "") {
 			params = append(params, fmt.Sprintf("%s=%t", paramPathStyle, u.PathStyle))
 		}
-		shown := url.URL{Scheme: string(SchemeS3), Host: u.Bucket, RawQuery: strings.Join(params, "&")}
+		shown := url.URL{Scheme: string(u.Scheme), Host: u.Bucket, RawQuery: strings.Join(params, "&")}
 		if u.Prefix != "" {
 			shown.Path = "/" + u.Prefix
 		}

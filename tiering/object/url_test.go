@@ -22,6 +22,11 @@ func TestParseURL(t *testing.T) {
 		"s3://bucket?endpoint=https://s3.example.org&path.style=false":  {Scheme: "s3", Bucket: "bucket", Endpoint: "https://s3.example.org"},
 		"s3://bucket?path.style=true&region=eu-central-1":               {Scheme: "s3", Bucket: "bucket", Region: "eu-central-1", PathStyle: true},
 		"s3://bucket/p?endpoint=http%3A%2F%2F127.0.0.1%3A9000&region=x": {Scheme: "s3", Bucket: "bucket", Prefix: "p", Endpoint: "http://127.0.0.1:9000", Region: "x", PathStyle: true},
+		"minio://bucket/prefix?endpoint=127.0.0.1:9000&secure=false": {
+			Scheme: "minio", Bucket: "bucket", Prefix: "prefix", Endpoint: "127.0.0.1:9000", Insecure: true,
+		},
+		"minio://bucket?endpoint=minio.example.org&secure=true&region=eu-1": {Scheme: "minio", Bucket: "bucket", Endpoint: "minio.example.org", Region: "eu-1"},
+		"minio://bucket?endpoint=[::1]:9000":                                {Scheme: "minio", Bucket: "bucket", Endpoint: "[::1]:9000"},
 	} {
 		got, err := object.ParseURL(in)
 		if err != nil || got != want {
@@ -38,7 +43,7 @@ func TestParseURLSaysWhatIsWrong(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                                    "unknown scheme",
 		"/just/a/path":                        "unknown scheme",
-		"file:///x":                           `unknown scheme "file", allowed are dir:///abs/path and s3://bucket/prefix`,
+		"file:///x":                           `unknown scheme "file", allowed are dir:///abs/path, s3://bucket/prefix and minio://bucket/prefix?endpoint=host:port`,
 		"dir://relative/path":                 `"dir://relative/path": the path must be absolute`,
 		"dir:relative":                        "allowed are",
 		"dir:///":                             "root of the file system",
@@ -54,7 +59,14 @@ func TestParseURLSaysWhatIsWrong(t *testing.T) {
 		"s3://bucket?endpoint=http://h/path":  `parameter "endpoint"`,
 		"s3://bucket?regoin=x":                `unknown parameter "regoin", allowed are endpoint, region, path.style`,
 		"s3://bucket?region=a&region=b":       "more than once",
-		"s3://bucket?a=%zz":                   "not well-formed",
+		"minio://bucket/prefix":               `parameter "endpoint" is missing: host:port`,
+		"minio://bucket?endpoint=http://127.0.0.1:9000":         "without a scheme: secure=false",
+		"minio://bucket?endpoint=127.0.0.1:9000/path":           `parameter "endpoint", allowed is host:port`,
+		"minio://bucket?endpoint=:9000":                         `parameter "endpoint", allowed is host:port`,
+		"minio://bucket?endpoint=h:1&secure=no":                 `parameter "secure" is "no", allowed are true and false`,
+		"minio://bucket?endpoint=h:1&path.style=true":           `unknown parameter "path.style", allowed are endpoint, secure, region`,
+		"minio://UPPER?endpoint=h:1":                            "3 to 63 characters",
+		"s3://bucket?a=%zz":                                     "not well-formed",
 		"s3://bucket/" + strings.Repeat("p/", 150) + "p":        "prefix of",
 		"s3://bucket?endpoint=http://10.0.0.1&path.style=false": "which needs true",
 	} {
@@ -69,6 +81,7 @@ func TestParseURLNeverPrintsSecrets(t *testing.T) {
 	for _, in := range []string{
 		"s3://AKIA:SECRET@bucket/prefix", "s3://bucket?secret=SECRET", "s3://bucket?endpoint=http://user:SECRET@host:1&regoin=x",
 		"s3://bucket?endpoint=http://user:SECRET@host:1", "s3://AKIA:SECRET@bucket:port", "s3://bucket#SECRET", "s3://user:SECRET%zz@bucket",
+		"minio://AKIA:SECRET@bucket?endpoint=h:1", "minio://bucket?endpoint=user:SECRET@h:1", "minio://bucket?endpoint=h:1&secret=SECRET",
 	} {
 		_, err := object.ParseURL(in)
 		if err == nil {
@@ -80,7 +93,7 @@ func TestParseURLNeverPrintsSecrets(t *testing.T) {
 }
 
 func FuzzParseURL(f *testing.F) {
-	for _, seed := range []string{"dir:///abs/path", "mem://x", "s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1&path.style=true", "s3://a:b@c"} {
+	for _, seed := range []string{"dir:///abs/path", "mem://x", "s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1&path.style=true", "s3://a:b@c", "minio://bucket/prefix?endpoint=127.0.0.1:9000&secure=false"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, in string) {

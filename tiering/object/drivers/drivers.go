@@ -10,6 +10,7 @@ import (
 	"github.com/stratabroker/strata/tiering/object"
 	"github.com/stratabroker/strata/tiering/object/dir"
 	"github.com/stratabroker/strata/tiering/object/mem"
+	"github.com/stratabroker/strata/tiering/object/minio"
 	"github.com/stratabroker/strata/tiering/object/s3"
 )
 
@@ -26,6 +27,12 @@ func Open(ctx context.Context, u object.URL, logger *slog.Logger) (object.Store,
 		return s, nil
 	case object.SchemeS3:
 		s, err := s3.New(ctx, u, s3.Options{Logger: logger})
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	case object.SchemeMinIO:
+		s, err := minio.New(u, minio.Options{})
 		if err != nil {
 			return nil, err
 		}

@@ -23,6 +23,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("opened again: %q", keys)
 	}
 	open(t, "s3://bucket/prefix?endpoint=http://127.0.0.1:1&region=x")
+	open(t, "minio://bucket/prefix?endpoint=127.0.0.1:1&secure=false")
 }
 
 func open(t *testing.T, in string) object.Store {

@@ -3,10 +3,7 @@ package s3
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	smithy "github.com/aws/smithy-go"
@@ -18,7 +15,7 @@ import (
 // translate names an error of the SDK by object's errors where one fits; the
 // rest stays what it is, an outage.
 func translate(err error) error {
-	if lost := (*credentialsError)(nil); errors.As(err, &lost) {
+	if lost := (*object.CredentialsError)(nil); errors.As(err, &lost) {
 		return lost
 	}
 	status := 0
@@ -31,21 +28,8 @@ func translate(err error) error {
 	if errors.As(err, &api) {
 		code, message = api.ErrorCode(), api.ErrorMessage()
 	}
-	if known := byCode(code); known != nil {
-		return fmt.Errorf("%w (%s: %s)", known, code, message)
-	}
-	switch status {
-	// 304 is what some MinIO answered to If-None-Match on a PUT (issue 19442).
-	case http.StatusPreconditionFailed, http.StatusNotModified:
-		return fmt.Errorf("%w (HTTP %d)", object.ErrPrecondition, status)
-	case http.StatusNotFound: // without a code: the answer to a HEAD has no body
-		return fmt.Errorf("%w (HTTP %d)", object.ErrNotFound, status)
-	case http.StatusRequestedRangeNotSatisfiable:
-		return fmt.Errorf("%w (HTTP %d)", object.ErrRange, status)
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		return fmt.Errorf("%w (HTTP %s)", object.ErrThrottled, spaced(status, code))
-	case http.StatusForbidden, http.StatusUnauthorized:
-		return fmt.Errorf("%w (HTTP %s)", object.ErrDenied, spaced(status, code))
+	if known := object.WireError(status, code, message); known != nil {
+		return known
 	}
 	return outage(err, status, code, message)
 }
@@ -68,34 +52,9 @@ func outage(err error, status int, code, message string) error {
 		}
 		return fmt.Errorf("no answer: %w", err)
 	case code != "" && errors.As(err, &answered) && answered.ServiceRequestID() != "":
-		return fmt.Errorf("HTTP %s: %s (request %s)", spaced(status, code), message, answered.ServiceRequestID())
+		return fmt.Errorf("HTTP %s: %s (request %s)", object.WireStatus(status, code), message, answered.ServiceRequestID())
 	case code != "" && status != 0:
-		return fmt.Errorf("HTTP %s: %s", spaced(status, code), message)
+		return fmt.Errorf("HTTP %s: %s", object.WireStatus(status, code), message)
 	}
 	return err
-}
-
-func spaced(status int, code string) string {
-	return strings.TrimSpace(strconv.Itoa(status) + " " + code)
-}
-
-// byCode knows the codes of S3 and, where they differ, of MinIO. A 409
-// ConditionalRequestConflict is not among them: the write lost, or another
-// operation was under way; the object has to be read.
-func byCode(code string) error {
-	switch code {
-	case "NoSuchKey":
-		return object.ErrNotFound
-	case "NoSuchBucket":
-		return object.ErrNoBucket
-	case "PreconditionFailed":
-		return object.ErrPrecondition
-	case "InvalidRange":
-		return object.ErrRange
-	case "SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded":
-		return object.ErrThrottled
-	case "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AllAccessDisabled", "AccountProblem":
-		return object.ErrDenied
-	}
-	return nil
 }

@@ -2,7 +2,6 @@ package s3
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -24,7 +23,7 @@ func (s *Store) Get(ctx context.Context, key string, offset, length int64) ([]by
 		return nil, err
 	}
 	defer func() { _ = body.Close() }()
-	return readExactly(body, key, length)
+	return object.ReadWire(body, key, length)
 }
 
 // OpenRange implements object.Streamer. The bytes come straight from the socket: a
@@ -48,29 +47,11 @@ func (s *Store) OpenRange(ctx context.Context, key string, offset, length int64)
 	if err != nil {
 		return nil, s.failed("get", key, err)
 	}
-	if err := checkAnswer(out, key, offset, length); err != nil {
+	if err := object.CheckWireRange(key, aws.ToString(out.ContentRange), aws.ToInt64(out.ContentLength), offset, length); err != nil {
 		_ = out.Body.Close()
 		return nil, err
 	}
 	return out.Body, nil
-}
-
-// checkAnswer tells whether the answer to a ranged GET is the range that was asked for.
-func checkAnswer(out *awss3.GetObjectOutput, key string, offset, length int64) error {
-	from, to, size, err := parseContentRange(aws.ToString(out.ContentRange))
-	if err != nil {
-		return fmt.Errorf("get %s: %w", key, err)
-	}
-	if err := object.CheckRange(key, offset, length, size); err != nil {
-		return err // the answer is what there was of the range
-	}
-	if from != offset || to != offset+length-1 {
-		return fmt.Errorf("get %s: asked for bytes %d-%d, got %q", key, offset, offset+length-1, *out.ContentRange)
-	}
-	if n := aws.ToInt64(out.ContentLength); n != length {
-		return fmt.Errorf("get %s: asked for %d bytes, the answer has %d", key, length, n)
-	}
-	return nil
 }
 
 // getNothing answers for an empty range, which HTTP cannot express.
@@ -91,15 +72,6 @@ func (s *Store) getNothing(ctx context.Context, key string, offset int64) ([]byt
 	return []byte{}, nil
 }
 
-// parseContentRange reads "bytes from-to/size", both ends included.
-func parseContentRange(s string) (from, to, size int64, err error) {
-	n, err := fmt.Sscanf(s, "bytes %d-%d/%d", &from, &to, &size)
-	if err != nil || n != 3 || from < 0 || to < from || size <= to {
-		return 0, 0, 0, fmt.Errorf("answer to a ranged GET has the Content-Range %q", s)
-	}
-	return from, to, size, nil
-}
-
 // GetAll implements object.Store.
 func (s *Store) GetAll(ctx context.Context, key string, limit int64) ([]byte, string, error) {
 	if err := object.CheckKey(key); err != nil {
@@ -117,20 +89,9 @@ func (s *Store) GetAll(ctx context.Context, key string, limit int64) ([]byte, st
 	if *out.ContentLength > limit {
 		return nil, "", fmt.Errorf("%w: %s has %d bytes, the limit is %d", object.ErrRange, key, *out.ContentLength, limit)
 	}
-	body, err := readExactly(out.Body, key, *out.ContentLength)
+	body, err := object.ReadWire(out.Body, key, *out.ContentLength)
 	if err != nil {
 		return nil, "", err
 	}
 	return body, version, nil
-}
-
-func readExactly(r io.Reader, key string, n int64) ([]byte, error) {
-	b := make([]byte, n)
-	if _, err := io.ReadFull(r, b); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, fmt.Errorf("get %s: answer cut off: %w", key, err)
-	}
-	return b, nil
 }

@@ -51,7 +51,7 @@ var (
 )
 
 // New makes a store of u, whose scheme is s3. It sends nothing to the bucket;
-// Probe does. No error names the bucket: who opened it does.
+// Probe does. Neither's error names the bucket: who opened it does.
 func New(ctx context.Context, u object.URL, o Options) (*Store, error) {
 	if u.Scheme != object.SchemeS3 {
 		return nil, fmt.Errorf("bucket %s is not of S3", u)
@@ -139,8 +139,8 @@ func (s *Store) full(key string) *string {
 	return aws.String(s.prefix + key)
 }
 
-// failed is the error of one operation on one key. Not found and the like come
-// as object's errors.
+// failed is the error of one operation on one key, which says in which bucket. Not
+// found and the like come as object's errors.
 func (s *Store) failed(op, key string, err error) error {
-	return fmt.Errorf("%s %s: %w", op, key, translate(err))
+	return fmt.Errorf("%s %s in bucket %s: %w", op, key, s.bucket, translate(err))
 }

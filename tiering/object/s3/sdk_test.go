@@ -2,6 +2,7 @@ package s3_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/stratabroker/strata/tiering/object"
+	"github.com/stratabroker/strata/tiering/object/objecttest"
 	"github.com/stratabroker/strata/tiering/object/s3"
 )
 
@@ -66,10 +68,39 @@ func TestAnOutageIsToldInPlainWords(t *testing.T) {
 		t.Errorf("nobody listens: %v", err)
 	}
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		xmlError(w, http.StatusInternalServerError, "InternalError")
+		objecttest.AnswerError(w, http.StatusInternalServerError, "InternalError")
 	}))
 	defer broken.Close()
 	if err := probe(t, broken.URL, nil, keys); err == nil || err.Error() != "HTTP 500 InternalError: told so" {
 		t.Errorf("a broken server: %v", err)
+	}
+}
+
+func TestAProviderOfCredentialsThatFailsIsNamedAndNotCalledMissing(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} {
+		t.Setenv(name, "")
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	t.Setenv("AWS_CONFIG_FILE", none)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", none)
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }))
+	defer broken.Close()
+	for name, set := range map[string]map[string]string{
+		"a container's service": {"AWS_CONTAINER_CREDENTIALS_FULL_URI": broken.URL},
+		"a web identity":        {"AWS_WEB_IDENTITY_TOKEN_FILE": none, "AWS_ROLE_ARN": "arn:aws:iam::1:role/x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k, v := range set {
+				t.Setenv(k, v)
+			}
+			err := probe(t, "http://127.0.0.1:1", nil, s3.Options{})
+			if err == nil || !strings.HasPrefix(err.Error(), "credentials cannot be had: ") || strings.Contains(err.Error(), "no credentials found") {
+				t.Errorf("got %v", err)
+			}
+			var lost *object.CredentialsError
+			if !errors.As(err, &lost) || lost.None {
+				t.Errorf("%#v", err)
+			}
+		})
 	}
 }

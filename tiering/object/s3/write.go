@@ -3,11 +3,8 @@ package s3
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"slices"
 	"time"
@@ -25,15 +22,13 @@ const (
 	putPause    = 20 * time.Millisecond
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // Put implements object.Store. It reads the body several times (for checksums
 // and to send it), never into memory.
 func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, size int64) error {
 	if err := object.CheckPut(key, size); err != nil {
 		return err
 	}
-	sum, err := checksum(ctx, body, size)
+	sum, err := object.WireChecksum(ctx, body, size)
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
@@ -62,35 +57,12 @@ func (s *Store) Put(ctx context.Context, key string, body io.ReadSeeker, size in
 	}
 }
 
-// checksum is the CRC32C of the body as S3 writes it.
-func checksum(ctx context.Context, body io.ReadSeeker, size int64) (string, error) {
-	section := object.NewSection(body, size)
-	if _, err := section.Seek(0, io.SeekStart); err != nil {
-		return "", err
-	}
-	h := crc32.New(castagnoli)
-	buf := make([]byte, 128<<10)
-	for {
-		if err := ctx.Err(); err != nil {
-			return "", err
-		}
-		n, err := section.Read(buf)
-		_, _ = h.Write(buf[:n]) // never fails
-		if errors.Is(err, io.EOF) {
-			return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, h.Sum32())), nil
-		}
-		if err != nil {
-			return "", err
-		}
-	}
-}
-
 // PutIf implements object.Store. The version is the object's ETag.
 func (s *Store) PutIf(ctx context.Context, key string, body []byte, match string) (string, error) {
 	if err := object.CheckKey(key); err != nil {
 		return "", err
 	}
-	sum, err := checksum(ctx, bytes.NewReader(body), int64(len(body)))
+	sum, err := object.WireChecksum(ctx, bytes.NewReader(body), int64(len(body)))
 	if err != nil {
 		return "", fmt.Errorf("put %s: %w", key, err)
 	}
@@ -140,7 +112,7 @@ func (s *Store) Delete(ctx context.Context, keys []string) error {
 		if err != nil {
 			return s.failed("delete", fmt.Sprintf("%d objects", len(batch)), err)
 		}
-		if err := refused(out.Errors); err != nil {
+		if err := s.refused(out.Errors); err != nil {
 			return err
 		}
 	}
@@ -148,18 +120,18 @@ func (s *Store) Delete(ctx context.Context, keys []string) error {
 }
 
 // refused is the error of those objects that the store did not delete.
-func refused(failed []types.Error) error {
+func (s *Store) refused(failed []types.Error) error {
 	var errs []error
 	for _, e := range failed {
 		code := aws.ToString(e.Code)
-		known := byCode(code)
+		known := object.WireCode(code)
 		if errors.Is(known, object.ErrNotFound) {
 			continue
 		}
 		if known == nil {
 			known = errors.New("refused")
 		}
-		errs = append(errs, fmt.Errorf("delete %s: %w (%s: %s)", aws.ToString(e.Key), known, code, aws.ToString(e.Message)))
+		errs = append(errs, fmt.Errorf("delete %s in bucket %s: %w (%s: %s)", aws.ToString(e.Key), s.bucket, known, code, aws.ToString(e.Message)))
 	}
 	if len(errs) > 3 { // one cause is seldom more telling a thousand times
 		errs = append(errs[:3], fmt.Errorf("and %d objects more", len(errs)-3))
