@@ -42,6 +42,8 @@ type Broker struct {
 	dir    *log.Dir
 	bucket *bucket // nil where none is set
 
+	restore *restore // nil unless one is under way
+
 	replicas *replica.Manager
 	admin    *admin.Admin
 	groups   *coordinator.Coordinator
@@ -74,7 +76,7 @@ func New(ctx context.Context, cfg Config) (_ *Broker, err error) {
 			_ = b.close(false) // the first error is the one to tell
 		}
 	}()
-	steps := []func(context.Context) error{b.bind, b.openFolder, b.openQuorum, b.openBucket, b.openReplicas, b.openServing}
+	steps := []func(context.Context) error{b.bind, b.openFolder, b.openStore, b.openQuorum, b.bindBucket, b.openReplicas, b.finishRestore, b.openServing}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -111,7 +113,7 @@ func (b *Broker) openFolder(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.folder, err = openFolder(path, b.self()); err != nil {
+	if b.folder, err = openFolder(path, b.self(), b.decideRestore); err != nil {
 		return err
 	}
 	s := b.cfg.Static
@@ -128,9 +130,13 @@ func (b *Broker) openFolder(context.Context) error {
 // openQuorum starts the metadata and founds the cluster at the first start.
 func (b *Broker) openQuorum(ctx context.Context) error {
 	var err error
-	b.node, err = quorum.Open(ctx, quorum.Config{
+	cfg := quorum.Config{
 		Dir: filepath.Join(b.folder.path, metadataDir), NodeID: b.self(), DirectoryID: b.folder.id, Logger: b.cfg.Logger, Bootstrap: true,
-	})
+	}
+	if b.restore != nil {
+		cfg.Seed = func() (*metadata.Image, error) { return b.seed(ctx) }
+	}
+	b.node, err = quorum.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -169,11 +175,11 @@ func (b *Broker) openReplicas(ctx context.Context) error {
 		b.cold = cold{b.bucket.reader}
 	}
 	b.replicas = replica.NewManager(replica.Config{
-		Self: b.self(), Dir: b.dir, Static: b.cfg.Static, Propose: b.node.Propose, Cold: b.cold,
+		Self: b.self(), Dir: b.dir, Static: b.cfg.Static, Propose: b.node.Propose, Cold: b.cold, WholeHot: admin.Internal,
 		Sealed: b.onSealed, Leadership: b.onLeadership, Now: time.Now, Logger: b.cfg.Logger,
 	})
 	b.groups = coordinator.New(coordinator.Config{
-		Partitions: offsetsTopic{b.admin, b.replicas, b.cold}, Topics: func() group.Topics { return b.node.Image() }, Group: b.cfg.groupSettings(),
+		Partitions: offsetsTopic{b.admin, b.replicas, b.cold}, Topics: func() group.Topics { return b.node.Image() }, Group: b.cfg.groupSettings(), Ends: b.restoredEnd,
 		Logger: b.cfg.Logger,
 	})
 	if b.bucket != nil {
@@ -183,6 +189,9 @@ func (b *Broker) openReplicas(ctx context.Context) error {
 		return err
 	}
 	if err := b.replicas.Load(ctx, b.node.Image()); err != nil {
+		return err
+	}
+	if err := b.prepareEnds(); err != nil {
 		return err
 	}
 	b.node.Subscribe(b.onImage)

@@ -36,15 +36,9 @@ type bucket struct {
 	broker   *Broker
 }
 
-// openBucket opens the store and ties the cluster to it. A bucket that is not
-// ours stops the start, untouched. One that does not answer stops the first
-// start only: later ones go on and ask again (DESIGN D22).
-func (b *Broker) openBucket(ctx context.Context) error {
+// openStore opens the store that strata.bucket.url names; nothing is sent to it.
+func (b *Broker) openStore(ctx context.Context) error {
 	raw := b.cfg.Static.String("strata.bucket.url")
-	bound := b.node.Image().Bucket()
-	if raw == "" && bound.Generation != 0 {
-		return fmt.Errorf("strata.bucket.url is not set, but part of this cluster's data is in %s: set it", bound.URL)
-	}
 	if raw == "" {
 		return nil
 	}
@@ -59,6 +53,21 @@ func (b *Broker) openBucket(ctx context.Context) error {
 		}
 	}
 	b.bucket = k
+	return nil
+}
+
+// bindBucket ties the cluster to its bucket. One that is not
+// ours stops the start, untouched. One that does not answer stops the first
+// start only: later ones go on and ask again (DESIGN D22).
+func (b *Broker) bindBucket(ctx context.Context) error {
+	k, bound := b.bucket, b.node.Image().Bucket()
+	if k == nil && bound.Generation != 0 {
+		return fmt.Errorf("strata.bucket.url is not set, but part of this cluster's data is in %s: set it", bound.URL)
+	}
+	if k == nil {
+		return nil
+	}
+	url := k.url
 	first := bound.Generation == 0
 	k.bind = func(ctx context.Context) error { return k.bindOnce(ctx, first) }
 	timeout := rebindTimeout
@@ -67,7 +76,7 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	}
 	bindCtx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err = k.bind(bindCtx)
+	err := k.bind(bindCtx)
 	switch {
 	case err == nil:
 		k.bind = nil

@@ -19,6 +19,10 @@ type Config struct {
 	// Store, if set, is used instead of what strata.bucket.url names (which must
 	// be set all the same). Close closes it.
 	Store object.Store
+	// Restore, if set, brings a cluster back from the bucket that strata.bucket.url names, into a data
+	// folder that is empty: latest, a time, or a root (recovery.ParseTarget). A restore that was broken off goes on at
+	// the next start, with or without it; one that is done is not done again.
+	Restore string
 	// Fatal is called when the broker must not go on: a sync failed or the metadata
 	// log broke. It must end the process at once. nil: log and exit.
 	Fatal func(error)

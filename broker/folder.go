@@ -21,6 +21,7 @@ import (
 const folderFormat = 1
 
 const (
+	lockFile    = ".lock"
 	metaFile    = "meta.properties" // Kafka's name and form, with strata.format beside
 	metadataDir = "strata-metadata"
 	epochFile   = "strata-broker-epoch" // the last broker epoch this folder was given
@@ -37,16 +38,21 @@ type folder struct {
 
 // openFolder locks the folder, makes it if missing and reads who it belongs
 // to. Errors name the folder and what is wrong in one line.
-func openFolder(path string, node protocol.BrokerID) (*folder, error) {
+//
+// prepare is called once it is locked, before anything else is read or written there.
+func openFolder(path string, node protocol.BrokerID, prepare func(*folder) error) (*folder, error) {
 	if err := makeFolder(path); err != nil {
 		return nil, fmt.Errorf("data folder %s cannot be made: %w", path, err)
 	}
-	unlock, err := vfs.Lock(filepath.Join(path, ".lock"))
+	unlock, err := vfs.Lock(filepath.Join(path, lockFile))
 	if err != nil {
 		return nil, fmt.Errorf("data folder %s: %w", path, err)
 	}
 	f := &folder{path: path, node: node, unlock: unlock}
-	if err := f.readMeta(); err != nil {
+	if err = prepare(f); err == nil {
+		err = f.readMeta()
+	}
+	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
 	return f, nil

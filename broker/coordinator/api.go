@@ -51,6 +51,9 @@ type Config struct {
 	// already show the deletion.
 	Topics func() group.Topics
 	Group  group.Settings // the group.* and offset* settings
+	// Ends, if set, gives where a restored partition ends, and may wait for that: when a shard is loaded, offsets
+	// that were committed beyond are set back before it serves. false where nothing is to be set back.
+	Ends func(context.Context, protocol.PartitionKey) (protocol.Offset, bool)
 	// MailboxRequests is how many requests of one shard may wait to be decided; as many
 	// appends, or replies that wait for appends, hold back further decisions. Zero means 1024.
 	MailboxRequests int

@@ -2,6 +2,9 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,6 +57,29 @@ func (c *Coordinator) Close() {
 	c.mu.Unlock()
 	c.cancel()
 	c.wg.Wait()
+}
+
+// Settled returns once every partition that is led now is loaded, and what its load led to is committed. An
+// error tells of one that cannot be.
+func (c *Coordinator) Settled(ctx context.Context) error {
+	c.mu.Lock()
+	shards := slices.Collect(maps.Values(c.shards))
+	c.mu.Unlock()
+	for _, s := range shards {
+		select {
+		case <-s.settled:
+		case <-s.ended:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		s.mu.Lock()
+		err := s.unusable
+		s.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("partition %d of the groups: %w", s.partition, err)
+		}
+	}
+	return nil
 }
 
 // FindPartition implements API.

@@ -16,11 +16,23 @@ func (s *shard) serve() error {
 	s.status = statusServing
 	s.mu.Unlock()
 	s.output(s.groups.Loaded(time.Now(), s.c.cfg.Topics()))
+	if s.c.cfg.Ends != nil {
+		out := s.groups.SetBack(time.Now(), s.c.cfg.Topics(), func(k protocol.PartitionKey) (protocol.Offset, bool) { return s.c.cfg.Ends(s.ctx, k) })
+		for _, n := range out.Notes {
+			s.log.Warn(n.What, "group", n.Group)
+		}
+		s.output(out)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	settled := false
 	for s.ctx.Err() == nil {
 		if err := s.settle(); err != nil {
 			return err
+		}
+		if !settled && len(s.queue) == 0 {
+			settled = true
+			s.isSettled(nil)
 		}
 		s.forgetDeleted()
 		// What has arrived counts before what is overdue: after a stall heartbeats wait in

@@ -32,10 +32,12 @@ type shard struct {
 	ctx       context.Context // ends with the leadership
 	stop      context.CancelFunc
 	ended     chan struct{}       // closed when run has returned
+	settled   chan struct{}       // closed once all that the load led to is committed, or the load can never succeed
 	wake      chan struct{}       // one signal: look at what mu guards
 	mailbox   chan operation      // sent to under mu, while serving
 	mu        sync.Mutex          // a leaf: nothing is called while it is held
 	status    status              // guarded by mu
+	unusable  error               // guarded by mu; why the load can never succeed
 	deleted   map[string]struct{} // guarded by mu; topics deleted, not handled yet, nil for none
 	results   []appendResult      // guarded by mu; of appends, not handled yet
 
@@ -76,7 +78,7 @@ func newShard(c *Coordinator, partition int32, epoch protocol.Epoch) *shard {
 	return &shard{
 		c: c, partition: partition, epoch: epoch, ctx: ctx, stop: cancel,
 		log:   c.cfg.Logger.With("topic", "__consumer_offsets", "partition", partition, "leader_epoch", epoch),
-		ended: make(chan struct{}), wake: make(chan struct{}, 1), mailbox: make(chan operation, c.cfg.MailboxRequests),
+		ended: make(chan struct{}), settled: make(chan struct{}), wake: make(chan struct{}, 1), mailbox: make(chan operation, c.cfg.MailboxRequests),
 		waiting: map[group.Token]operation{},
 	}
 }
@@ -133,6 +135,7 @@ func (s *shard) run() {
 			if unreadable(err) {
 				s.log.Error("groups cannot be loaded; their clients are refused until the partition is mended or moved", "error", err)
 				s.refuseAll(statusGone)
+				s.isSettled(err)
 				<-s.ctx.Done()
 				break
 			}
@@ -153,6 +156,18 @@ func (s *shard) run() {
 		s.pause()
 	}
 	s.refuseAll(statusGone)
+}
+
+// isSettled tells who waits in Settled.
+func (s *shard) isSettled(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.settled:
+	default:
+		s.unusable = err
+		close(s.settled)
+	}
 }
 
 // pause waits before a retry, longer each time; an append that succeeds resets it.

@@ -265,3 +265,27 @@ func fetched(partition int32, c committed) kmsg.OffsetFetchResponseGroupTopicPar
 	rp.Partition, rp.Offset, rp.LeaderEpoch, rp.Metadata = partition, c.offset, c.leaderEpoch, &c.metadata
 	return rp
 }
+
+// SetBack sets committed offsets that lie beyond the end of their partition back to it: after a restore new
+// records come to where they point. end is false for a partition that is not here.
+func (s *Shard) SetBack(now time.Time, topics Topics, end func(protocol.PartitionKey) (protocol.Offset, bool)) Output {
+	s.now = now
+	for _, id := range slices.Sorted(maps.Keys(s.groups)) {
+		g := s.groups[id]
+		for _, name := range slices.Sorted(maps.Keys(g.offsets)) {
+			topic, exists := topics.Topic(name)
+			for _, partition := range slices.Sorted(maps.Keys(g.offsets[name])) {
+				c := g.offsets[name][partition]
+				last, here := end(protocol.PartitionKey{Topic: topic.ID, Partition: partition})
+				if !exists || !here || c.stale(topic.ID) || c.offset <= int64(last) {
+					continue
+				}
+				s.note(g, "", "offset of %s-%d set back from %d to %d, where the restored partition ends", name, partition, c.offset, last)
+				c.offset, c.leaderEpoch = int64(last), -1
+				s.record(offsetRecord(g.id, name, partition, c))
+				g.setOffset(name, partition, c)
+			}
+		}
+	}
+	return s.take()
+}

@@ -27,6 +27,9 @@ type Config struct {
 	Static  *metadata.Static
 	Propose func(context.Context, *metadata.Command) (metadata.Result, error)
 	Cold    Cold
+	// WholeHot tells of a compacted topic whose whole set the log must hold (DESIGN D18): what a log of it
+	// lacks is read back from the bucket before the partition is led. nil: none.
+	WholeHot func(topic string) bool
 	// Sealed is told of every sealed and synced segment of a led partition; it must not block.
 	Sealed func(protocol.PartitionKey)
 	// Leadership is told, in the order of epochs, when this broker starts or stops
@@ -98,13 +101,24 @@ func (m *Manager) Load(ctx context.Context, img *metadata.Image) error {
 	for row := range img.AllPartitions() {
 		if slices.Contains(row.Replicas, m.cfg.Self) {
 			group.Go(func() error {
-				m.openOrOffline(img, row, func() (log.Init, error) {
+				ask := func(do func() error) error {
 					if silent.Load() {
-						return log.Init{}, errSilent // one wait is enough; the upkeep asks again
+						return errSilent // one wait is enough; the upkeep asks again
 					}
-					init, err := m.fromBucket(ctx, row)
-					silent.Store(silent.Load() || errors.Is(err, context.DeadlineExceeded))
-					return init, err
+					err := do()
+					if errors.Is(err, context.DeadlineExceeded) {
+						silent.Store(true)
+					}
+					return err
+				}
+				m.openOrOffline(img, row, source{
+					state: func() (init log.Init, err error) {
+						err = ask(func() error { init, err = m.fromBucket(ctx, row); return err })
+						return init, err
+					},
+					refill: func(l *Leader, row metadata.Partition) error {
+						return ask(func() error { return m.refill(ctx, l, row) })
+					},
 				})
 				return ctx.Err()
 			})
@@ -191,7 +205,7 @@ func (m *Manager) Apply(delta metadata.Delta, img *metadata.Image) {
 		case offline:
 			// The upkeep tries it again, where it may wait for the bucket.
 		default:
-			m.openOrOffline(img, row, neverAsk)
+			m.openOrOffline(img, row, fromImage(neverAsk))
 		}
 	}
 	m.reconfigure(delta.Configs, img)

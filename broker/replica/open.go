@@ -33,6 +33,9 @@ func (m *Manager) fromBucket(ctx context.Context, row metadata.Partition) (log.I
 	if row.Manifest.Segments == 0 {
 		return init, nil
 	}
+	if m.wholeHot(m.image.Load(), row) {
+		return log.Init{Start: row.LogStart, Rebuild: init.Rebuild}, nil // the rest is read back, see refill
+	}
 	var err error
 	init.Epochs, init.Producers, err = m.cfg.Cold.StateAt(ctx, row.Key, init.Start)
 	if errors.Is(err, ErrNoState) {
@@ -65,33 +68,51 @@ func (m *Manager) initial(row metadata.Partition) log.Init {
 	return init
 }
 
-// openOrOffline opens a partition; bucket is called when the state must come
-// from there. One that cannot be opened is offline and says why; it does not
+// source is where opening a partition gets what the bucket has of it.
+type source struct {
+	state  func() (log.Init, error) // of a log that starts anew
+	refill func(*Leader, metadata.Partition) error
+}
+
+// fromImage is the source where a partition is opened under the lock that Apply needs, which must not wait.
+func fromImage(state func() (log.Init, error)) source {
+	return source{state: state, refill: func(*Leader, metadata.Partition) error { return errRefill }}
+}
+
+// openOrOffline opens a partition. One that cannot be opened is offline and says why; it does not
 // keep the others from serving (DESIGN D3).
-func (m *Manager) openOrOffline(img *metadata.Image, row metadata.Partition, bucket func() (log.Init, error)) {
-	err := m.open(img, row, bucket)
+func (m *Manager) openOrOffline(img *metadata.Image, row metadata.Partition, from source) {
+	l, err := m.open(img, row, from)
+	if err == nil {
+		m.publish(l, row)
+	}
+	m.setOffline(row.Key, err)
+}
+
+// setOffline notes why a partition cannot be opened; nil for one that is open.
+func (m *Manager) setOffline(key protocol.PartitionKey, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	old := m.offline[row.Key]
-	delete(m.offline, row.Key)
+	old := m.offline[key]
+	delete(m.offline, key)
 	if err == nil {
 		return
 	}
-	m.offline[row.Key] = err
+	m.offline[key] = err
 	if old == nil || old.Error() != err.Error() {
 		m.cfg.Logger.Error("a partition is offline", "error", err)
 	}
 }
 
 // open makes the Leader of a row and recovers its log.
-func (m *Manager) open(img *metadata.Image, row metadata.Partition, bucket func() (log.Init, error)) (err error) {
+func (m *Manager) open(img *metadata.Image, row metadata.Partition, from source) (_ *Leader, err error) {
 	topic, ok := img.TopicByID(row.Key.Topic)
 	if !ok {
 		panic(fmt.Sprintf("partition %v has no topic in the image", row.Key))
 	}
 	name := dirName(topic.Name, row.Key.Partition)
 	if err := m.finishDelete(name); err != nil {
-		return err
+		return nil, err
 	}
 	config := m.topicConfig(img, topic.Name)
 	l := &Leader{key: row.Key, topic: topic.Name, stats: m.topicStats(topic.Name)}
@@ -99,25 +120,29 @@ func (m *Manager) open(img *metadata.Image, row metadata.Partition, bucket func(
 	l.config.Store(config)
 	init := m.initial(row)
 	if row.Manifest.Segments > 0 && !m.found[row.Key] {
-		if init, err = bucket(); err != nil {
-			return fmt.Errorf("restore %s: %w", name, err)
+		if init, err = from.state(); err != nil {
+			return nil, fmt.Errorf("restore %s: %w", name, err)
 		}
 	}
 	var recovery log.Recovery
 	if l.log, recovery, err = m.cfg.Dir.OpenLog(topic.Name, row.Key, m.logConfig(config), init, m.events(l)); err != nil {
-		return err
+		return nil, err
 	}
 	m.report(l, recovery)
-	if err := m.afterOpen(l, row, bucket); err != nil {
-		return errors.Join(fmt.Errorf("open %s: %w", name, err), l.log.Close())
+	if err := m.afterOpen(l, row, from); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", name, err), l.log.Close())
 	}
+	return l, nil
+}
+
+// publish lets a partition be used.
+func (m *Manager) publish(l *Leader, row metadata.Partition) {
 	m.mu.Lock()
 	m.leaders[row.Key] = l
 	m.mu.Unlock()
 	if row.Leader == m.cfg.Self {
 		m.lead(l, row)
 	}
-	return nil
 }
 
 func (m *Manager) events(l *Leader) log.Events {
@@ -136,18 +161,26 @@ func (m *Manager) events(l *Leader) log.Events {
 }
 
 // afterOpen brings a recovered log in line with the row and begins its HW.
-func (m *Manager) afterOpen(l *Leader, row metadata.Partition, bucket func() (log.Init, error)) error {
+func (m *Manager) afterOpen(l *Leader, row metadata.Partition, from source) error {
 	end := row.Manifest.TieredEnd
 	// A directory that lost its segments was opened without the state of the object below.
 	emptied := m.found[row.Key] && row.Manifest.Segments > 0 && l.log.Segments() == 0
 	if l.log.LEO() < end || emptied {
-		init, err := bucket()
-		if err != nil {
-			return err
+		whole := m.wholeHot(m.image.Load(), row)
+		if m.found[row.Key] || l.log.Segments() > 0 || !whole { // else it is empty and begins where it should
+			init, err := from.state()
+			if err != nil {
+				return err
+			}
+			m.cfg.Logger.Warn("the log ends below the tiered end: it starts anew from the bucket", "topic", l.topic, "partition", l.key.Partition, "log.end", l.log.LEO(), "tiered.end", end)
+			if err := l.log.TruncateFully(init); err != nil {
+				return err
+			}
 		}
-		m.cfg.Logger.Warn("the log ends below the tiered end: it starts anew there", "topic", l.topic, "partition", l.key.Partition, "log.end", l.log.LEO(), "tiered.end", end)
-		if err := l.log.TruncateFully(init); err != nil {
-			return err
+		if whole {
+			if err := from.refill(l, row); err != nil {
+				return err
+			}
 		}
 	}
 	if row.LogStart > l.log.Start() {
@@ -176,27 +209,35 @@ func (m *Manager) retryOffline(ctx context.Context) {
 		if !ok {
 			continue
 		}
-		if m.found[key] && m.reopen(row, neverAsk) {
+		if m.found[key] && m.reopen(row, fromImage(neverAsk)) {
 			continue
 		}
 		init, err := m.fromBucket(ctx, row) // before the lock is taken that Apply needs
 		if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return
 		}
-		if err == nil {
-			m.reopen(row, func() (log.Init, error) { return init, nil })
+		if err != nil {
+			continue
+		}
+		if known := func() (log.Init, error) { return init, nil }; m.wholeHot(m.image.Load(), row) {
+			err = m.refillOffline(ctx, row, known)
+		} else {
+			m.reopen(row, fromImage(known))
+		}
+		if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return
 		}
 	}
 }
 
 // reopen opens an offline partition whose tiered end is still that of row, and
 // tells whether it is offline no more.
-func (m *Manager) reopen(row metadata.Partition, bucket func() (log.Init, error)) bool {
+func (m *Manager) reopen(row metadata.Partition, from source) bool {
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	img := m.image.Load()
 	if now, ok := img.Partition(row.Key); ok && now.Manifest.TieredEnd == row.Manifest.TieredEnd && m.IsOffline(row.Key) {
-		m.openOrOffline(img, now, bucket)
+		m.openOrOffline(img, now, from)
 	}
 	return !m.IsOffline(row.Key)
 }

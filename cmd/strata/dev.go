@@ -56,7 +56,7 @@ STRATA_ variables override what dev presets, flags override both. See also: stra
 			if err != nil {
 				return err
 			}
-			err = serve(cmd.Context(), static, logger, func(b *broker.Broker, took time.Duration) error {
+			err = serve(cmd.Context(), static, "", logger, func(b *broker.Broker, took time.Duration) error {
 				return welcome(cmd.OutOrStdout(), b, static, took)
 			})
 			return nameFlag(err)

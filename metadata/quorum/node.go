@@ -53,6 +53,9 @@ type Config struct {
 	Transport raft.Transport
 	// Bootstrap founds a cluster with this node as its only voter where Dir holds none.
 	Bootstrap bool
+	// Seed, if set, gives the image that a cluster founded by Bootstrap begins with, instead of an empty
+	// one. It is asked only where Dir holds no metadata, and again after a crash before that was durable.
+	Seed func() (*metadata.Image, error)
 	// A snapshot is taken, and the log cut, after so many entries (or one for
 	// every four partitions, if that is more) or so many bytes of commands; the last
 	// TrailingEntries stay for brokers that lag a little. 0: the defaults.
@@ -225,11 +228,38 @@ func (n *Node) bootstrap(snapshots raft.SnapshotStore) error {
 	if last > 0 || len(kept) > 0 {
 		return nil
 	}
-	self := raft.Server{Suffrage: raft.Voter, ID: n.id, Address: n.trans.LocalAddr()}
-	return n.store.Bootstrap(&raft.Log{
-		Index: 1, Term: 1, Type: raft.LogConfiguration,
-		Data: raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{self}}),
-	})
+	self := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: n.id, Address: n.trans.LocalAddr()}}}
+	if n.config.Seed != nil {
+		return n.seed(snapshots, self)
+	}
+	return n.store.Bootstrap(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(self)})
+}
+
+// seed founds a cluster of one on an image that another one left: as a snapshot at the image's
+// index, after which the log goes on. The snapshot is one rename, synced: before it the folder holds nothing.
+func (n *Node) seed(snapshots raft.SnapshotStore, self raft.Configuration) error {
+	img, err := n.config.Seed()
+	if err != nil {
+		return err
+	}
+	if err := checkVersion(img); err != nil {
+		return err
+	}
+	const term = 1
+	if err := n.store.SetTerm(term); err != nil {
+		return err
+	}
+	sink, err := snapshots.Create(raft.SnapshotVersionMax, img.Index(), term, self, img.Index(), n.trans)
+	if err != nil {
+		return fmt.Errorf("seed the metadata: %w", err)
+	}
+	if _, err := sink.Write(metadata.MarshalImage(img)); err != nil {
+		return errors.Join(fmt.Errorf("seed the metadata: %w", err), sink.Cancel())
+	}
+	if err := sink.Close(); err != nil {
+		return fmt.Errorf("seed the metadata: %w", err)
+	}
+	return nil
 }
 
 // lone tells whether this node is the only voter. A node that can reach nobody

@@ -108,4 +108,7 @@ func (s *Store) Bootstrap(l *raft.Log) error {
 	return nil
 }
 
+// SetTerm writes the term that a log begins in which has no entry of its own yet.
+func (s *Store) SetTerm(term uint64) error { return s.SetUint64([]byte(currentTermKey), term) }
+
 func stableKey(name string) []byte { return append([]byte{stablePrefix}, name...) }

@@ -121,3 +121,14 @@ func (b *Builder) Bytes() Batch {
 	binary.BigEndian.PutUint32(out[17:], CRC(out[crcStart:]))
 	return out
 }
+
+// EmptyBatch is a batch without records over the offsets [base, next), at most 2^31 of them: it keeps a log's
+// offsets where nothing is left of them, as Kafka's cleaner does.
+func EmptyBatch(base, next protocol.Offset, epoch protocol.Epoch) Batch {
+	b := NewBuilder(base)
+	b.LeaderEpoch, b.baseTS, b.maxTS = epoch, protocol.NoTimestamp, protocol.NoTimestamp
+	out := b.Bytes()
+	binary.BigEndian.PutUint32(out[23:], uint32(next-1-base))
+	binary.BigEndian.PutUint32(out[17:], CRC(out[crcStart:]))
+	return out
+}

@@ -27,6 +27,9 @@ type Owner struct {
 	ClusterID  string             `json:"cluster_id"`
 	Region     string             `json:"region"`
 	SinceMs    protocol.Timestamp `json:"since_ms"`
+	// Holder tells two restores apart that want the same generation: what a restore
+	// wrote into its data folder before. "" for a cluster that was founded on the bucket.
+	Holder string `json:"holder,omitempty"`
 }
 
 // The objects hold one line of JSON: the struct's fields, the format version,

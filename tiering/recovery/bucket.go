@@ -1,6 +1,6 @@
 // Package recovery reads a bucket without a broker: it finds the newest root,
 // lists what that holds, reads records back and verifies every byte. It writes
-// nothing. It knows the formats and the Store, not the cluster that may be
+// nothing but OWNER, where a restore takes it (Claim). It knows the formats and the Store, not the cluster that may be
 // running on the bucket meanwhile; whatever it reads may be older than that by
 // the age of the newest root. cmd/strata prints what it says.
 package recovery
