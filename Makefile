@@ -129,6 +129,10 @@ endif
 soak: deps ## kill -9 a loaded broker COUNT times, at the moments of SEED
 	STRATA_TEST_SEED=$(SEED) STRATA_TEST_KILLS=$(COUNT) go test -v -count=1 -timeout 24h -run '^TestKillsAtRandomMomentsLoseNothing$$' ./integration
 
+.PHONY: lost-disks
+lost-disks: deps ## lose the disk of a loaded broker COUNT times (say 20) and restore it from MinIO, at the moments of SEED
+	STRATA_TEST_SEED=$(SEED) STRATA_TEST_LOST_DISKS=$(COUNT) go test -v -count=1 -timeout 24h -run '^TestLostDisksComeBackFromTheBucket$$' ./integration
+
 .PHONY: clean
 clean: ## remove what was built and the data of make run
 	rm -rf bin strata-data

@@ -94,6 +94,13 @@ func (b *Bucket) Through(p *Proxy) string {
 	return url.String()
 }
 
+// ByMinIO is the URL of a MinIO bucket for the driver that uses MinIO's own client.
+func (b *Bucket) ByMinIO() string {
+	url := b.parsed
+	url.Scheme, url.Endpoint, url.Insecure, url.PathStyle = object.SchemeMinIO, strings.TrimPrefix(url.Endpoint, "http://"), true, false
+	return url.String()
+}
+
 // Endpoint is that of a MinIO bucket's server.
 func (b *Bucket) Endpoint() string { return b.parsed.Endpoint }
 
