@@ -326,7 +326,7 @@ func (l *Log) beginRound() (round, bool) {
 	defer l.mu.Unlock()
 	p := &l.pending
 	syncActive := p.written && (l.dir.cfg.Fsync || p.force)
-	if l.closed || l.offline != nil || !l.commitPending() {
+	if l.closed || l.offline != nil && !l.dir.journal.pinnedBy(l) || !l.commitPending() {
 		return round{}, false
 	}
 	r := round{snapshots: slices.Clone(p.snapshots), names: p.names, bytes: p.bytes, syncNames: p.names != p.namesSynced, created: p.created}

@@ -263,6 +263,15 @@ func (j *journal) holds(key protocol.PartitionKey) bool {
 	return j.logs[key] != nil
 }
 
+// pinnedBy tells whether the log's file lacks what the journal holds of it. Such a log is synced even when
+// it is offline: what was appended before is whole, and the journal could not be emptied else.
+func (j *journal) pinnedBy(l *Log) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e := j.of(l)
+	return e != nil && e.first > 0
+}
+
 // reset ends the life of a partition's entries, durably, if there are any: after it, none is
 // replayed. It is to be done before what they say is cut off or written anew, under
 // Log.part and Log.round, or before the log is open.

@@ -285,6 +285,42 @@ func TestAQuietJournalIsEmptied(t *testing.T) {
 	})
 }
 
+func TestALogThatGoesOfflineDoesNotPinTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := vfs.NewMem()
+		w, parts := journaled(t, fsys, 3)
+		for _, p := range parts {
+			p.add(1, "second")
+			p.flush()
+		}
+		broken := errors.New("I/O error")
+		fsys.Fail(func(o vfs.Op) error { // neither the write nor its undoing: the log goes offline
+			if strings.HasPrefix(o.Path, dataDir+"/t-1/") && (o.Kind == vfs.OpWrite || o.Kind == vfs.OpTruncate || o.Kind == vfs.OpSize) {
+				return broken
+			}
+			return nil
+		})
+		_, err := parts[1].Append(plain(1, "third"), 1, log.AppendOptions{})
+		wantErr(t, err, broken)
+		_, err = parts[1].Append(plain(1, "third"), 1, log.AppendOptions{})
+		wantErr(t, err, log.ErrOffline)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n, live, _ := w.dir.JournalState(); n != 0 || live != 0 {
+			t.Errorf("%d bytes, %d logs", n, live)
+		}
+		if at := parts[1].RecoveryPoint(); at != 2 {
+			t.Errorf("recovery point %d of the log that is offline", at)
+		}
+		v := start(t, fsys.Crash(vfs.DropAll), boot("boot-2"))
+		if p := v.open2(t, 1); p.LEO() != 2 || p.recovery.Unclean {
+			t.Errorf("log end %d after a power cut, %+v", p.LEO(), p.recovery)
+		}
+		check(t, v.dir.Close(true))
+		_ = w.dir.Close(false)
+	})
+}
+
 func TestADirectoryThatNeverNeedsAJournalHasNone(t *testing.T) {
 	for _, c := range []log.CommitPath{log.CommitFile, log.CommitAuto} {
 		fsys := vfs.NewMem()

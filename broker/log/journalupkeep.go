@@ -128,7 +128,6 @@ func (j *journal) idle() {
 		}
 	}
 	j.mu.Unlock()
-	logs = slices.DeleteFunc(logs, func(l *Log) bool { return !l.alive() })
 	for _, l := range logs {
 		l.forced.Store(true)
 		j.dir.committer.file(l)

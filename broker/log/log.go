@@ -261,13 +261,6 @@ func (l *Log) Size() int64 {
 // Segments is the number of local segments.
 func (l *Log) Segments() int { return len(l.list()) }
 
-// alive tells whether the log takes appends.
-func (l *Log) alive() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.usable() == nil
-}
-
 // usable needs mu.
 func (l *Log) usable() error {
 	switch {
