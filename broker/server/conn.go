@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,16 +28,26 @@ const (
 	// minFrame is the shortest request: key, version, correlation id, null client id.
 	minFrame = 10
 	headLen  = 4 + protocol.HeaderPrefixLen
+	// aheadLen is what a read may bring before it is known what it is: most requests are
+	// shorter and take one system call, and an idle connection holds no more.
+	aheadLen = 512
 )
 
-// conn is one connection. While it is idle it is one goroutine without a buffer.
+// conn is one connection. While it is idle it is one goroutine and aheadLen bytes.
 type conn struct {
 	s    *Server
 	nc   net.Conn
 	done chan struct{} // closed when the connection is gone
 	room chan struct{} // one token: the reader may look again
-	info *Conn         // replaced, not changed, by the reader; only it looks here
-	mark lowWater      // only the reader looks here
+
+	// Only the reader looks here.
+	in    *bufio.Reader // of nc
+	info  *Conn         // replaced, not changed
+	mark  lowWater
+	heard time.Time // when the last request was there, or the connection
+	armed bool      // the read deadline is that of an idle connection, or an earlier one
+
+	writeBy time.Time // the write deadline; only the writer looks here
 
 	listener string
 	remote   net.Addr
@@ -70,6 +81,7 @@ type exchange struct {
 func newConn(s *Server, l Listener, nc net.Conn) *conn {
 	return &conn{
 		s: s, nc: nc, mark: lowWaterOf(nc), done: make(chan struct{}), room: make(chan struct{}, 1),
+		in: bufio.NewReaderSize(nc, aheadLen), heard: time.Now(),
 		info:     &Conn{Listener: l.Name, Principal: l.Principal, Remote: nc.RemoteAddr()},
 		listener: l.Name, remote: nc.RemoteAddr(),
 	}
@@ -149,6 +161,7 @@ func (c *conn) fill(x *exchange, prefix []byte, size int64) error {
 	}
 	x.frame = frame
 	x.arrived = time.Now()
+	c.heard = x.arrived
 	c.s.counters.bytesIn.Add(sizeLen + size)
 	x.size = size + perRequest
 	x.req = Request{Conn: c.info, Done: c.done, reply: func(r Response) { c.reply(x, r) }, free: func() { c.free(x) }}
@@ -170,39 +183,27 @@ func (c *conn) fill(x *exchange, prefix []byte, size int64) error {
 
 // readHead waits for a frame to begin and reads its first bytes.
 func (c *conn) readHead(head []byte) error {
-	began := time.Now()
 	n := 0
 	for n == 0 {
-		if err := c.nc.SetReadDeadline(began.Add(c.s.cfg.IdleTimeout)); err != nil {
+		if err := c.armIdle(); err != nil {
 			return err
 		}
-		if c.s.stopping() {
-			return errStopped // drain may have set its deadline before ours
-		}
 		var err error
-		if n, err = c.nc.Read(head); err != nil {
+		if n, err = c.in.Read(head); err != nil {
 			if !errors.Is(err, os.ErrDeadlineExceeded) || c.s.stopping() {
 				return err
 			}
-			active, busy := c.lastActive()
-			switch {
-			case busy:
-				began = time.Now()
-			case active.After(began):
-				began = active
-			default:
-				return fmt.Errorf("idle for %s", c.s.cfg.IdleTimeout)
-			}
+			c.armed = false
 		}
 	}
 	if n == len(head) {
 		return nil
 	}
-	if err := c.nc.SetReadDeadline(time.Now().Add(c.s.cfg.FrameTimeout)); err != nil {
+	if err := c.readBy(time.Now().Add(c.s.cfg.FrameTimeout)); err != nil {
 		return err
 	}
 	if n < sizeLen {
-		if _, err := io.ReadFull(c.nc, head[n:sizeLen]); err != nil {
+		if _, err := io.ReadFull(c.in, head[n:sizeLen]); err != nil {
 			return c.late(err)
 		}
 		n = sizeLen
@@ -210,8 +211,41 @@ func (c *conn) readHead(head []byte) error {
 	if size := frameSize(head); size < minFrame { // nothing need follow
 		return fmt.Errorf("%w: frame of %d bytes", protocol.ErrMalformed, size)
 	}
-	_, err := io.ReadFull(c.nc, head[n:])
+	_, err := io.ReadFull(c.in, head[n:])
 	return c.late(err)
+}
+
+// armIdle sets the read deadline of an idle connection, unless one is in force: it is not moved for each
+// request. When it has passed, what came meanwhile says whether the connection was idle.
+func (c *conn) armIdle() error {
+	if c.armed {
+		return nil
+	}
+	idle := c.s.cfg.IdleTimeout
+	from := c.heard
+	switch active, busy := c.lastActive(); {
+	case busy:
+		from = time.Now()
+	case active.After(from):
+		from = active
+	}
+	if time.Since(from) >= idle {
+		return fmt.Errorf("idle for %s", idle)
+	}
+	if err := c.nc.SetReadDeadline(from.Add(idle)); err != nil {
+		return err
+	}
+	c.armed = true
+	if c.s.stopping() {
+		return errStopped // drain may have set its deadline before ours
+	}
+	return nil
+}
+
+// readBy sets the time by which a part of a frame must have come.
+func (c *conn) readBy(t time.Time) error {
+	c.armed = false
+	return c.nc.SetReadDeadline(t)
 }
 
 // sizeLen is the length of the field that begins a frame.
@@ -230,8 +264,11 @@ func (c *conn) lastActive() (last time.Time, busy bool) {
 // charged before it is taken, and taken as bytes arrive: a length that lies costs
 // its sender as much as it costs here.
 func (c *conn) readFrame(ch *charge, prefix []byte, size int64) (*[]byte, error) {
+	if size <= int64(len(prefix)+c.in.Buffered()) {
+		return c.takeFrame(ch, prefix, size)
+	}
 	deadline := time.Now().Add(c.s.cfg.FrameTimeout)
-	if err := c.nc.SetReadDeadline(deadline); err != nil {
+	if err := c.readBy(deadline); err != nil {
 		return nil, err
 	}
 	defer c.mark.want(1)
@@ -245,7 +282,7 @@ func (c *conn) readFrame(ch *charge, prefix []byte, size int64) (*[]byte, error)
 	for {
 		// The time we did not read is not the sender's.
 		deadline = deadline.Add(time.Since(waited))
-		if err := c.nc.SetReadDeadline(deadline); err != nil {
+		if err := c.readBy(deadline); err != nil {
 			return nil, err
 		}
 		if err := c.readFull((*frame)[have:]); err != nil {
@@ -267,13 +304,23 @@ func (c *conn) readFrame(ch *charge, prefix []byte, size int64) (*[]byte, error)
 	}
 }
 
+// takeFrame is readFrame of a frame that came with its head.
+func (c *conn) takeFrame(ch *charge, prefix []byte, size int64) (*[]byte, error) {
+	if err := ch.add(size+perRequest, 0, c.done); err != nil {
+		return nil, err
+	}
+	frame := c.s.frames.get(size)
+	_, err := io.ReadFull(c.in, (*frame)[copy(*frame, prefix):])
+	return frame, err
+}
+
 // readFull fills p, in pieces as large as the socket holds.
 func (c *conn) readFull(p []byte) error {
 	for len(p) > 0 {
 		if len(p) >= firstRead {
 			c.mark.want(int64(len(p)))
 		}
-		n, err := c.nc.Read(p)
+		n, err := c.in.Read(p)
 		if p = p[n:]; err != nil && len(p) > 0 {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF

@@ -177,7 +177,7 @@ func (c *conn) send(x *exchange) error {
 	if x.resp.NoReply {
 		return nil
 	}
-	w := stallWriter{nc: c.nc, raw: c.mark.raw, idle: c.s.cfg.IdleTimeout, hurry: c.s.cfg.FrameTimeout, budget: c.s.budget}
+	w := stallWriter{nc: c.nc, raw: c.mark.raw, by: &c.writeBy, idle: c.s.cfg.IdleTimeout, hurry: c.s.cfg.FrameTimeout, budget: c.s.budget}
 	buffers := net.Buffers{protocol.AppendResponseHeader(make([]byte, 0, 16), x.req.Header, int(x.length))}
 	for _, p := range x.resp.Parts {
 		if b, ok := p.(Bytes); ok {
@@ -207,6 +207,7 @@ func (c *conn) send(x *exchange) error {
 type stallWriter struct {
 	nc          net.Conn
 	raw         syscall.RawConn // nil: not a socket
+	by          *time.Time      // the connection's write deadline
 	idle, hurry time.Duration
 	budget      *budget
 	written     int64
@@ -270,8 +271,8 @@ func (w *stallWriter) writePart(p Part) error {
 // moved nothing for too long.
 func (w *stallWriter) attempt(write func() (int64, error)) error {
 	moved := time.Now()
-	for {
-		if err := w.nc.SetWriteDeadline(time.Now().Add(min(w.idle, w.hurry))); err != nil {
+	for now := moved; ; now = time.Now() {
+		if err := w.arm(moved, now); err != nil {
 			return err
 		}
 		n, err := write()
@@ -284,10 +285,27 @@ func (w *stallWriter) attempt(write func() (int64, error)) error {
 			moved = time.Now()
 		case stalled >= w.idle:
 			return fmt.Errorf("a reply was not taken for %s", stalled)
-		case w.budget.wanted():
+		case stalled >= w.patience() && w.budget.wanted():
 			return fmt.Errorf("a reply was not taken for %s while memory is short", stalled)
 		}
 	}
+}
+
+// patience is after how long a stall is looked at.
+func (w *stallWriter) patience() time.Duration { return min(w.idle, w.hurry) }
+
+// arm sets the write deadline patience after something moved, unless one is in force that is earlier by
+// half of that at most: it is not set for each reply.
+func (w *stallWriter) arm(moved, now time.Time) error {
+	due := moved.Add(w.patience())
+	if !due.After(now) {
+		due = now.Add(w.patience())
+	}
+	if early := due.Sub(*w.by); early >= 0 && early <= w.patience()/2 && w.by.After(now) {
+		return nil
+	}
+	*w.by = due
+	return w.nc.SetWriteDeadline(due)
 }
 
 // kill closes the connection, once, and gives up all that waits on it.
