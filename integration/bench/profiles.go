@@ -159,7 +159,7 @@ func profiles(ctx context.Context, l *lab.Lab, before, out string) error {
 	}
 	head := fmt.Sprintf("Written by `make bench-profiles BEFORE=%s`; do not edit. %s, on %s with %d cores, %s, Linux %s. "+
 		"Each load runs alone, while perf samples the broker's threads %s (in a virtual machine by a clock, which sees what the kernel does with interrupts off where they come on again). "+
-		"The broker is as it is shipped, but for its symbols, and GODEBUG=gctrace=1, whose lines tell in whole MB what Go's heap gave.",
+		"The broker is as it is shipped, but for its symbols, and GODEBUG=gctrace=1, whose lines tell in whole MB what Go's heap gave between collections: 0 is fewer than two of them.",
 		versions[&was], time.Now().UTC().Format("2006-01-02 15:04 MST"), machine.CPU, machine.Cores, machine.Memory, machine.Kernel, "997 times a second")
 	page := report.Profiles(head, versions[&was], versions[&now], paths, allocations)
 	return os.WriteFile(filepath.Join(out, profilesFile), []byte(page), 0o644)
@@ -176,7 +176,7 @@ var pathBenchmarks = map[string]string{
 // benchmarks runs them, from the module's root.
 func benchmarks(ctx context.Context) (all []report.Allocations, err error) {
 	for _, path := range slices.Sorted(maps.Keys(pathBenchmarks)) {
-		out, err := exec.CommandContext(ctx, "go", "test", "-run", "-", "-bench", pathBenchmarks[path], "-benchmem", "-benchtime", "0.3s", path).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "go", "test", "-run", "-", "-bench", pathBenchmarks[path], "-benchmem", "-benchtime", "1s", path).CombinedOutput()
 		if err != nil {
 			return nil, fmt.Errorf("benchmarks of %s: %w\n%s", path, err, out)
 		}

@@ -66,10 +66,10 @@ var kernelWords = []struct {
 	group string
 	words []string
 }{
-	{groupCopy, []string{"rep_movs", "rep_stos", "copy_user", "copy_from_user", "copy_to_user", "copy_from_iter", "copy_to_iter", "copy_page", "clear_page", "clear_user", "memcpy", "memmove", "memset", "csum_partial"}},
+	{groupCopy, []string{"rep_movs", "rep_stos", "copy_user", "copy_from_user", "copy_to_user", "copy_from_iter", "copy_to_iter", "copy_page", "copy_folio", "clear_page", "clear_user", "memcpy", "memmove", "memset", "csum_partial"}},
 	{groupNetwork, []string{"tcp", "skb", "sock", "inet", "ip_", "net_", "netif", "loopback", "napi", "sk_", "qdisc", "ipv4", "fib_", "nf_", "ep_", "epoll", "dev_", "eth_"}},
 	{groupFiles, []string{
-		"ext4", "jbd2", "xfs", "btrfs", "filemap", "folio", "iomap", "bio", "blk", "vfs", "virtblk", "virtio", "writeback", "xas_", "xa_", "splice", "sendfile", "pipe",
+		"ext4", "jbd2", "block_", "xfs", "btrfs", "filemap", "folio", "iomap", "bio", "blk", "vfs", "virtblk", "virtio", "writeback", "xas_", "xa_", "splice", "sendfile", "pipe",
 		"page_cache", "readahead", "buffer", "inode", "dentry", "fdget", "fput", "fsync", "balance_dirty", "generic_perform_write", "shmem", "lru_", "lookup",
 	}},
 }
