@@ -85,7 +85,8 @@ func checkAssignment(img *metadata.Image, replicas []protocol.BrokerID) error {
 	return nil
 }
 
-// UnregisterBroker refuses to forget a broker: this one serves, and no other is registered.
+// UnregisterBroker refuses to forget a broker: this one serves, and no other is
+// registered. Kafka forgets one that serves, which is then of no use until it is started again.
 func (a *Admin) UnregisterBroker(id protocol.BrokerID) error {
 	if _, ok := a.Image().Broker(id); !ok {
 		return protocol.Errorf(kerr.BrokerIDNotRegistered, "Broker ID %d is not currently registered", id)

@@ -123,10 +123,10 @@ func fetchPartitions(req *kmsg.FetchRequest) []replica.FetchPartition {
 				CurrentEpoch: protocol.NoEpoch, LastFetchedEpoch: protocol.NoEpoch,
 			}
 			if req.Version >= 9 {
-				part.CurrentEpoch = protocol.Epoch(p.CurrentLeaderEpoch)
+				part.CurrentEpoch = max(protocol.NoEpoch, protocol.Epoch(p.CurrentLeaderEpoch)) // any below 0 is none, as in Kafka
 			}
 			if req.Version >= 12 {
-				part.LastFetchedEpoch = protocol.Epoch(p.LastFetchedEpoch)
+				part.LastFetchedEpoch = max(protocol.NoEpoch, protocol.Epoch(p.LastFetchedEpoch))
 			}
 			out = append(out, part)
 		}
