@@ -69,10 +69,12 @@ var differences = map[string]difference{
 	"alter a broker's config that is none":                    {"INVALID_REQUEST", "stricter: there are no plugins to give it to"},
 	"alter a broker's config to a bad value":                  {"INVALID_CONFIG", "clearer"},
 	"alter a broker's config":                                 {"INVALID_REQUEST", "it is not honoured, so it cannot be set"},
+	"describe two groups and one of them again":               {`NONE Empty "" "" operations -2147483648 members [], ` + deadGroup, "each is described once: a request could ask for large ones without end"},
 	"alter all brokers' config":                               {"INVALID_REQUEST", "it is not honoured, so it cannot be set"},
 }
 
 const (
+	deadGroup  = `NONE Dead "" "" operations -2147483648 members []`
 	outOfRange = "OFFSET_OUT_OF_RANGE high watermark 10, 0 bytes"
 	firstCome  = "another session: " + one0 + " | same session: " + one0 + ", 1 NONE high watermark 0, 0 bytes | same session: " + one0 + ", " + one1
 	twice      = "another session: " + one0 + ", 0 NONE high watermark 1, 0 bytes | same session: " + one0
@@ -93,7 +95,7 @@ func TestAnswersAreKafkas(t *testing.T) {
 	var oddities []oddity
 	for _, some := range [][]oddity{
 		oddProduces(), oddIdempotence(), oddFetches(), oddSessions(), oddLookups(), oddMetadata(),
-		oddTopics(), oddDeletions(), oddPartitions(), oddConfigs(), oddGroups(), oddOffsets(),
+		oddTopics(), oddDeletions(), oddPartitions(), oddConfigs(), oddGroups(), oddOffsets(), oddManagement(),
 	} {
 		oddities = append(oddities, some...)
 	}

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -76,7 +77,32 @@ func (s *sweep) ask(key, version int16) (got, want string) {
 		req.ClientSoftwareName, req.ClientSoftwareVersion, req.NodeID = "sweep", "1", -1
 		return code(must[*kmsg.ApiVersionsResponse](s.wire, req).ErrorCode), "NONE"
 	}
+	if slices.Contains([]int16{protocol.KeyDescribeGroups, protocol.KeyListGroups, protocol.KeyDeleteGroups, protocol.KeyOffsetDelete}, key) {
+		return s.manage(key, version)
+	}
 	return "", "" // of groups, or of tools
+}
+
+// manage asks about a group that was just made, or deletes it.
+func (s *sweep) manage(key, version int16) (got, want string) {
+	group := fmt.Sprintf("managed-%d-%d", key, version)
+	commit := s.commitRequest("swept", 0, 3)
+	commit.Group = group
+	if got := s.commit(commit); got != "NONE" {
+		return got, "NONE"
+	}
+	switch key {
+	case protocol.KeyDescribeGroups:
+		return s.describe(version, false, group), `NONE Empty "" "" operations -2147483648 members []`
+	case protocol.KeyListGroups:
+		want = "NONE: " + group + map[bool]string{true: ` "" "Empty"`, false: ` "" ""`}[version >= 4] + map[bool]string{true: ` "classic"`, false: ` ""`}[version >= 5]
+		return s.list(version, group, nil, nil), want
+	case protocol.KeyDeleteGroups:
+		return s.deleteGroups(version, group), "NONE " + group
+	case protocol.KeyOffsetDelete:
+		return s.forget(group, []any{"swept", 0}), "NONE: swept 0 NONE"
+	}
+	panic("not one of those who look after groups")
 }
 
 func (s *sweep) fetch(version int16) string {

@@ -15,6 +15,8 @@ const (
 	KeyHeartbeat                   int16 = 12
 	KeyLeaveGroup                  int16 = 13
 	KeySyncGroup                   int16 = 14
+	KeyDescribeGroups              int16 = 15
+	KeyListGroups                  int16 = 16
 	KeyAPIVersions                 int16 = 18
 	KeyCreateTopics                int16 = 19
 	KeyDeleteTopics                int16 = 20
@@ -25,10 +27,12 @@ const (
 	KeyAlterReplicaLogDirs         int16 = 34
 	KeyDescribeLogDirs             int16 = 35
 	KeyCreatePartitions            int16 = 37
+	KeyDeleteGroups                int16 = 42
 	KeyElectLeaders                int16 = 43
 	KeyIncrementalAlterConfigs     int16 = 44
 	KeyAlterPartitionReassignments int16 = 45
 	KeyListPartitionReassignments  int16 = 46
+	KeyOffsetDelete                int16 = 47
 	KeyDescribeQuorum              int16 = 55
 	KeyDescribeCluster             int16 = 60
 	KeyDescribeProducers           int16 = 61
@@ -62,6 +66,8 @@ var apis = [...]API{
 	{Key: KeyHeartbeat, Name: "Heartbeat", Min: 0, Max: 4, Advertised: 0, Flexible: 4, Priority: true},
 	{Key: KeyLeaveGroup, Name: "LeaveGroup", Min: 0, Max: 5, Advertised: 0, Flexible: 4, Priority: true},
 	{Key: KeySyncGroup, Name: "SyncGroup", Min: 0, Max: 5, Advertised: 0, Flexible: 4, Priority: true},
+	{Key: KeyDescribeGroups, Name: "DescribeGroups", Min: 0, Max: 6, Advertised: 0, Flexible: 5},
+	{Key: KeyListGroups, Name: "ListGroups", Min: 0, Max: 5, Advertised: 0, Flexible: 3},
 	{Key: KeyAPIVersions, Name: "ApiVersions", Min: 0, Max: 5, Advertised: 0, Flexible: 3, Priority: true},
 	{Key: KeyCreateTopics, Name: "CreateTopics", Min: 2, Max: 7, Advertised: 2, Flexible: 5},
 	{Key: KeyDeleteTopics, Name: "DeleteTopics", Min: 1, Max: 6, Advertised: 1, Flexible: 4},
@@ -72,10 +78,12 @@ var apis = [...]API{
 	{Key: KeyAlterReplicaLogDirs, Name: "AlterReplicaLogDirs", Min: 1, Max: 2, Advertised: 1, Flexible: 2},
 	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", Min: 1, Max: 5, Advertised: 1, Flexible: 2},
 	{Key: KeyCreatePartitions, Name: "CreatePartitions", Min: 0, Max: 3, Advertised: 0, Flexible: 2},
+	{Key: KeyDeleteGroups, Name: "DeleteGroups", Min: 0, Max: 3, Advertised: 0, Flexible: 2},
 	{Key: KeyElectLeaders, Name: "ElectLeaders", Min: 0, Max: 2, Advertised: 0, Flexible: 2},
 	{Key: KeyIncrementalAlterConfigs, Name: "IncrementalAlterConfigs", Min: 0, Max: 1, Advertised: 0, Flexible: 1},
 	{Key: KeyAlterPartitionReassignments, Name: "AlterPartitionReassignments", Min: 0, Max: 1, Advertised: 0, Flexible: 0},
 	{Key: KeyListPartitionReassignments, Name: "ListPartitionReassignments", Min: 0, Max: 0, Advertised: 0, Flexible: 0},
+	{Key: KeyOffsetDelete, Name: "OffsetDelete", Min: 0, Max: 0, Advertised: 0, Flexible: 1},
 	{Key: KeyDescribeQuorum, Name: "DescribeQuorum", Min: 0, Max: 2, Advertised: 0, Flexible: 0},
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", Min: 0, Max: 2, Advertised: 0, Flexible: 0},
 	{Key: KeyDescribeProducers, Name: "DescribeProducers", Min: 0, Max: 0, Advertised: 0, Flexible: 0},

@@ -28,6 +28,9 @@ func shapeOf(key int16) []field {
 	case KeyAPIVersions:
 		return apiVersionsShape
 	}
+	if shape := groupShapeOf(key); shape != nil {
+		return shape
+	}
 	return adminShapeOf(key)
 }
 

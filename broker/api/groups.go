@@ -11,8 +11,8 @@ import (
 )
 
 // handleGroup serves JoinGroup (0 to 9), SyncGroup (0 to 5), Heartbeat (0 to 4),
-// LeaveGroup (0 to 5), OffsetCommit (2 to 10) and OffsetFetch (1 to 10): all
-// that they mean is the coordinator's.
+// LeaveGroup (0 to 5), OffsetCommit (2 to 10) and OffsetFetch (1 to 10), and
+// those who look after groups: all that they mean is the coordinator's.
 func (h *Handler) handleGroup(r *server.Request, req kmsg.Request) {
 	client := coordinator.Client{ID: r.Header.ClientID, Host: clientHost(r.Conn.Remote)}
 	switch req := req.(type) {
@@ -28,6 +28,14 @@ func (h *Handler) handleGroup(r *server.Request, req kmsg.Request) {
 		h.cfg.Groups.OffsetCommit(client, req, func(resp *kmsg.OffsetCommitResponse) { reply(r, resp) })
 	case *kmsg.OffsetFetchRequest:
 		h.cfg.Groups.OffsetFetch(client, req, func(resp *kmsg.OffsetFetchResponse) { reply(r, resp) })
+	case *kmsg.DescribeGroupsRequest:
+		h.describeGroups(r, client, req)
+	case *kmsg.ListGroupsRequest:
+		h.listGroups(r, client, req)
+	case *kmsg.DeleteGroupsRequest:
+		h.deleteGroups(r, client, req)
+	case *kmsg.OffsetDeleteRequest:
+		h.offsetDelete(r, client, req)
 	default:
 		// The table of served APIs names something that nothing here answers.
 		panic(fmt.Sprintf("no handler for %s", apiName(r.Header.Key)))

@@ -83,4 +83,15 @@ type API interface {
 	Leave(c Client, req *kmsg.LeaveGroupRequest, reply func(*kmsg.LeaveGroupResponse))
 	OffsetCommit(c Client, req *kmsg.OffsetCommitRequest, reply func(*kmsg.OffsetCommitResponse))
 	OffsetFetch(c Client, req *kmsg.OffsetFetchRequest, reply func(*kmsg.OffsetFetchResponse))
+
+	Management
+}
+
+// Management is what those who look after groups ask for. Deletions are durable when the
+// reply comes; authorized operations are left to the caller.
+type Management interface {
+	DescribeGroups(c Client, req *kmsg.DescribeGroupsRequest, reply func(*kmsg.DescribeGroupsResponse))
+	ListGroups(c Client, req *kmsg.ListGroupsRequest, reply func(*kmsg.ListGroupsResponse))
+	DeleteGroups(c Client, req *kmsg.DeleteGroupsRequest, reply func(*kmsg.DeleteGroupsResponse))
+	OffsetDelete(c Client, req *kmsg.OffsetDeleteRequest, reply func(*kmsg.OffsetDeleteResponse))
 }

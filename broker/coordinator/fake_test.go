@@ -189,6 +189,16 @@ type rig struct {
 
 func newRig(t *testing.T, log *fakeLog, mailbox int) *rig {
 	t.Helper()
+	return newRigWith(t, log, mailbox, func(*group.Settings) {})
+}
+
+func newRigWith(t *testing.T, log *fakeLog, mailbox int, change func(*group.Settings)) *rig {
+	t.Helper()
+	settings := group.Settings{
+		MinSessionTimeout: 6 * time.Second, MaxSessionTimeout: time.Hour, OffsetMetadataMaxBytes: 4096,
+		OffsetsRetention: 24 * time.Hour, ExpiryInterval: 10 * time.Minute,
+	}
+	change(&settings)
 	r := &rig{t: t, log: log, top: topics{"foo": {Name: "foo", ID: protocol.TopicID{1}, Partitions: 100}}}
 	r.Coordinator = coordinator.New(coordinator.Config{
 		Partitions: log, Logger: slog.New(slog.DiscardHandler), MailboxRequests: mailbox,
@@ -197,10 +207,7 @@ func newRig(t *testing.T, log *fakeLog, mailbox int) *rig {
 			defer r.mu.Unlock()
 			return r.top
 		},
-		Group: group.Settings{
-			MinSessionTimeout: 6 * time.Second, MaxSessionTimeout: time.Hour, OffsetMetadataMaxBytes: 4096,
-			OffsetsRetention: 24 * time.Hour, ExpiryInterval: 10 * time.Minute,
-		},
+		Group: settings,
 	})
 	t.Cleanup(r.Close)
 	return r

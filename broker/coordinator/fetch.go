@@ -1,10 +1,8 @@
 package coordinator
 
 import (
-	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/stratabroker/strata/broker/group"
@@ -17,8 +15,7 @@ const (
 	groupErrorVersion = 2
 )
 
-// OffsetFetch implements API. The groups of one request may be in several shards; the
-// reply goes when the last has answered.
+// OffsetFetch implements API.
 func (c *Coordinator) OffsetFetch(
 	_ Client, req *kmsg.OffsetFetchRequest, reply func(*kmsg.OffsetFetchResponse),
 ) {
@@ -26,22 +23,18 @@ func (c *Coordinator) OffsetFetch(
 	if req.Version < groupsVersion {
 		groups = []kmsg.OffsetFetchRequestGroup{oneGroup(req)}
 	}
-	f := &fetching{req: req, groups: make([]kmsg.OffsetFetchResponseGroup, len(groups)), reply: reply}
-	if len(groups) == 0 {
-		f.finish()
-		return
-	}
-	f.left.Store(int64(len(groups)))
-	for i := range groups {
-		g := &groups[i]
-		c.submit(g.Group, operation{
-			decide: func(s *group.Shard, now time.Time, t group.Token) group.Output {
-				return s.OffsetFetch(now, t, c.cfg.Topics(), req.Version, g)
-			},
-			reply:  func(r kmsg.Response) { f.done(i, r.(*kmsg.OffsetFetchResponse).Groups[0]) },
-			refuse: func(why refusal) { f.done(i, f.refused(g, why)) },
-		})
-	}
+	type (
+		ask    = kmsg.OffsetFetchRequestGroup
+		result = kmsg.OffsetFetchResponseGroup
+	)
+	fanOut(c, groups, func(g ask) string { return g.Group }, parts[ask, result]{
+		decide: func(s *group.Shard, now time.Time, t group.Token, some []ask) group.Output {
+			return s.OffsetFetch(now, t, c.cfg.Topics(), req.Version, some...)
+		},
+		results: func(r kmsg.Response) []result { return r.(*kmsg.OffsetFetchResponse).Groups },
+		refuse:  func(g ask, why refusal) result { return refusedFetch(req.Version, g, why) },
+		reply:   func(all []result) { reply(fetched(req.Version, all)) },
+	})
 }
 
 // oneGroup is the one group that an old request is about, in the new form.
@@ -57,31 +50,16 @@ func oneGroup(req *kmsg.OffsetFetchRequest) kmsg.OffsetFetchRequestGroup {
 	return g
 }
 
-// fetching gathers the answers to one OffsetFetch.
-type fetching struct {
-	req    *kmsg.OffsetFetchRequest
-	groups []kmsg.OffsetFetchResponseGroup // each entry is written once, by done
-	left   atomic.Int64
-	reply  func(*kmsg.OffsetFetchResponse)
-}
-
-func (f *fetching) done(i int, g kmsg.OffsetFetchResponseGroup) {
-	f.groups[i] = g
-	if f.left.Add(-1) == 0 {
-		f.finish()
-	}
-}
-
-func (f *fetching) finish() {
+// fetched is the answer to an OffsetFetch, in the form of its version.
+func fetched(version int16, groups []kmsg.OffsetFetchResponseGroup) *kmsg.OffsetFetchResponse {
 	r := kmsg.NewPtrOffsetFetchResponse()
-	r.Version = f.req.Version
-	if f.req.Version >= groupsVersion {
-		r.Groups = f.groups
-		f.reply(r)
-		return
+	r.Version = version
+	if version >= groupsVersion {
+		r.Groups = groups
+		return r
 	}
-	r.ErrorCode = f.groups[0].ErrorCode
-	for _, t := range f.groups[0].Topics {
+	r.ErrorCode = groups[0].ErrorCode
+	for _, t := range groups[0].Topics {
 		rt := kmsg.NewOffsetFetchResponseTopic()
 		rt.Topic = t.Topic
 		for _, p := range t.Partitions {
@@ -92,16 +70,13 @@ func (f *fetching) finish() {
 		}
 		r.Topics = append(r.Topics, rt)
 	}
-	f.reply(r)
+	return r
 }
 
-func (f *fetching) refused(g *kmsg.OffsetFetchRequestGroup, why refusal) kmsg.OffsetFetchResponseGroup {
+func refusedFetch(version int16, g kmsg.OffsetFetchRequestGroup, why refusal) kmsg.OffsetFetchResponseGroup {
 	r := kmsg.NewOffsetFetchResponseGroup()
-	r.Group, r.ErrorCode = g.Group, kerr.CoordinatorLoadInProgress.Code
-	if why == moved {
-		r.ErrorCode = kerr.NotCoordinator.Code
-	}
-	if f.req.Version >= groupErrorVersion {
+	r.Group, r.ErrorCode = g.Group, refusalCode(why)
+	if version >= groupErrorVersion {
 		return r
 	}
 	for _, t := range g.Topics {

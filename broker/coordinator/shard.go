@@ -105,6 +105,13 @@ func (s *shard) submit(op operation) {
 	}
 }
 
+// gone tells that the shard will not serve again.
+func (s *shard) gone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status == statusGone
+}
+
 func (s *shard) topicsDeleted(names []string) {
 	s.mu.Lock()
 	if s.status == statusServing { // a load looks at all topics itself

@@ -108,6 +108,11 @@ func (s *Shard) forgetTopics(g *group, topics Topics, names map[string]struct{})
 			}
 		}
 	}
+	s.settleForgotten(g)
+}
+
+// settleForgotten looks after a group that lost offsets: an empty one without any ends.
+func (s *Shard) settleForgotten(g *group) {
 	if g.state == empty && len(g.offsets) == 0 {
 		s.sweepBy(s.now)
 	}

@@ -106,6 +106,15 @@ func (s *Shard) Generations() map[string]int32 {
 	return out
 }
 
+// Members gives the ids of a group's members.
+func (s *Shard) Members(id string) []string {
+	g := s.groups[id]
+	if g == nil {
+		return nil
+	}
+	return slices.Collect(maps.Keys(g.byID))
+}
+
 // Invariants says what is wrong with the state, nil if nothing is.
 func (s *Shard) Invariants() error {
 	armed, bytes := 0, 0

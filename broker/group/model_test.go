@@ -132,6 +132,9 @@ func (w *walk) step() error {
 		}
 		out = w.shard.Expire(w.now)
 	case n < 19:
+		if w.pick(3) > 0 {
+			return w.remove()
+		}
 		return w.deleteTopic()
 	default:
 		return w.reload()
@@ -222,7 +225,7 @@ func (w *walk) commit() error {
 func (w *walk) fetch() error {
 	req := kmsg.NewOffsetFetchRequestGroup()
 	req.Group = w.groupID()
-	out := w.shard.OffsetFetch(w.now, w.token(req.Group), w.topics, 9, &req)
+	out := w.shard.OffsetFetch(w.now, w.token(req.Group), w.topics, 9, req)
 	got := 0
 	for _, t := range out.Replies[0].Response.(*kmsg.OffsetFetchResponse).Groups[0].Topics {
 		for _, p := range t.Partitions {
@@ -242,6 +245,35 @@ func (w *walk) fetch() error {
 		return fmt.Errorf("fetched %d offsets, committed %d", got, want)
 	}
 	return w.check(out)
+}
+
+// remove deletes a group or an offset: a group with members stays, of others nothing does.
+func (w *walk) remove() error {
+	id, topic := w.groupID(), w.oneOf("foo", "bar")
+	if w.pick(2) == 0 {
+		req := kmsg.NewPtrOffsetDeleteRequest()
+		req.Group = id
+		req.Topics = []kmsg.OffsetDeleteRequestTopic{{Topic: topic, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{}, {Partition: 1}}}}
+		return w.check(w.shard.OffsetDelete(w.now, w.token(id), w.topics, req))
+	}
+	members := len(w.shard.Members(id))
+	out := w.shard.Delete(w.now, w.token(id), 3, []string{id})
+	deleted := out.Replies[0].Response.(*kmsg.DeleteGroupsResponse).Groups[0].ErrorCode == 0
+	if deleted && members > 0 {
+		return fmt.Errorf("group %s was deleted with %d members", id, members)
+	}
+	if err := w.check(out); err != nil {
+		return err
+	}
+	for key := range w.offsets {
+		if deleted && strings.HasPrefix(key, id+"/") {
+			return fmt.Errorf("offset %s of a deleted group has no tombstone", key)
+		}
+	}
+	if _, there := w.shard.Generations()[id]; there && deleted {
+		return fmt.Errorf("group %s was deleted and is there", id)
+	}
+	return nil
 }
 
 func (w *walk) deleteTopic() error {

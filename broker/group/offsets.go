@@ -183,27 +183,30 @@ func (g *group) committing(req *kmsg.OffsetCommitRequest) (*member, *kerr.Error)
 	return m, nil
 }
 
-// OffsetFetch handles one group of an OffsetFetch; version is the request's. The reply's
-// Response is an OffsetFetchResponse with this one group in Groups, whatever the
-// version. There are no transactions that could make an offset unstable.
+// OffsetFetch handles the groups of an OffsetFetch that are of this shard; version is the
+// request's. The reply's Response is an OffsetFetchResponse with them in Groups, in their
+// order and whatever the version. There are no transactions that could make an offset
+// unstable.
 func (s *Shard) OffsetFetch(
-	now time.Time, token Token, topics Topics, version int16, req *kmsg.OffsetFetchRequestGroup,
+	now time.Time, token Token, topics Topics, version int16, groups ...kmsg.OffsetFetchRequestGroup,
 ) Output {
 	s.now = now
-	rg := kmsg.NewOffsetFetchResponseGroup()
-	rg.Group = req.Group
-	g := s.groups[req.Group]
-	if g == nil {
-		g = newGroup(req.Group)
-	}
-	if req.Topics == nil {
-		rg.Topics = g.fetchAll(topics, version)
-	}
-	for _, t := range req.Topics {
-		rg.Topics = append(rg.Topics, g.fetch(topics, version, t))
-	}
 	resp := kmsg.NewPtrOffsetFetchResponse()
-	resp.Groups = append(resp.Groups, rg)
+	for _, req := range groups {
+		rg := kmsg.NewOffsetFetchResponseGroup()
+		rg.Group = req.Group
+		g := s.groups[req.Group]
+		if g == nil {
+			g = newGroup(req.Group)
+		}
+		if req.Topics == nil {
+			rg.Topics = g.fetchAll(topics, version)
+		}
+		for _, t := range req.Topics {
+			rg.Topics = append(rg.Topics, g.fetch(topics, version, t))
+		}
+		resp.Groups = append(resp.Groups, rg)
+	}
 	s.reply(waiter{token: token, version: version}, resp)
 	return s.take()
 }

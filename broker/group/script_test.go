@@ -282,7 +282,37 @@ func (sc *script) request(t *testing.T, name string, a args) group.Output {
 			q.Partitions = []int32{int32(a.num(t, "p", 0))}
 			req.Topics = append(req.Topics, q)
 		}
-		return sc.shard.OffsetFetch(sc.now, sc.last, sc.topics, version, &req)
+		return sc.shard.OffsetFetch(sc.now, sc.last, sc.topics, version, req)
+	}
+	return sc.manage(t, name, a)
+}
+
+// manage sends what those who look after groups ask for; group= takes several.
+func (sc *script) manage(t *testing.T, name string, a args) group.Output {
+	t.Helper()
+	groups := strings.Split(a.str("group", "g"), ",")
+	switch name {
+	case "describe":
+		return sc.shard.Describe(sc.now, sc.last, int16(a.num(t, "v", 6)), groups)
+	case "list":
+		req := kmsg.NewPtrListGroupsRequest()
+		if states, ok := a["states"]; ok {
+			req.StatesFilter = strings.Split(states, ",")
+		}
+		if types, ok := a["types"]; ok {
+			req.TypesFilter = strings.Split(types, ",")
+		}
+		return sc.shard.List(sc.now, sc.last, req)
+	case "delete":
+		return sc.shard.Delete(sc.now, sc.last, 3, groups)
+	case "forget":
+		req := kmsg.NewPtrOffsetDeleteRequest()
+		req.Group = groups[0]
+		q := kmsg.NewOffsetDeleteRequestTopic()
+		q.Topic = a.str("topic", "foo")
+		q.Partitions = []kmsg.OffsetDeleteRequestTopicPartition{{Partition: int32(a.num(t, "p", 0))}}
+		req.Topics = append(req.Topics, q)
+		return sc.shard.OffsetDelete(sc.now, sc.last, sc.topics, req)
 	}
 	t.Fatalf("no command %q", name)
 	return group.Output{}
@@ -424,6 +454,37 @@ func showReply(r kmsg.Response) string {
 			}
 		}
 		return s
+	}
+	return showManaged(r)
+}
+
+func showManaged(r kmsg.Response) string {
+	s := ""
+	switch r := r.(type) {
+	case *kmsg.DescribeGroupsResponse:
+		for _, g := range r.Groups {
+			s += fmt.Sprintf("\n  %s %s %s type=%q protocol=%q", g.Group, code(g.ErrorCode), g.State, g.ProtocolType, g.Protocol)
+			for _, m := range g.Members {
+				s += fmt.Sprintf("\n    %s instance=%s %s %s metadata=%d %q", m.MemberID, str(m.InstanceID), m.ClientID, m.ClientHost,
+					len(m.ProtocolMetadata), m.MemberAssignment)
+			}
+		}
+		return "described" + s
+	case *kmsg.ListGroupsResponse:
+		for _, g := range r.Groups {
+			s += fmt.Sprintf(" %s/%s/%s/%s", g.Group, g.ProtocolType, g.GroupState, g.GroupType)
+		}
+		return "listed" + s
+	case *kmsg.DeleteGroupsResponse:
+		for _, g := range r.Groups {
+			s += fmt.Sprintf(" %s:%s", g.Group, code(g.ErrorCode))
+		}
+		return "deleted" + s
+	case *kmsg.OffsetDeleteResponse:
+		for _, t := range r.Topics {
+			s += fmt.Sprintf(" %s-%d:%s", t.Topic, t.Partitions[0].Partition, code(t.Partitions[0].ErrorCode))
+		}
+		return "forgot " + code(r.ErrorCode) + s
 	}
 	return fmt.Sprintf("%T", r)
 }
