@@ -94,8 +94,8 @@ func (o *odd) describe(version int16, operations bool, groups ...string) string 
 		return each(r.Groups, func(g kmsg.DescribeGroupsResponseGroup) string {
 			var members []string
 			for _, m := range g.Members {
-				members = append(members, fmt.Sprintf("instance %s client %s at %s metadata %d assignment %x",
-					optionalText(m.InstanceID), m.ClientID, m.ClientHost, len(m.ProtocolMetadata), m.MemberAssignment))
+				members = append(members, fmt.Sprintf("instance %s client %s at %s metadata %t assignment %x",
+					optionalText(m.InstanceID), m.ClientID, m.ClientHost, len(m.ProtocolMetadata) > 0, m.MemberAssignment))
 			}
 			slices.Sort(members)
 			return fmt.Sprintf("%s%s %s %q %q operations %d members [%s]", code(g.ErrorCode), message(g.ErrorMessage),

@@ -40,6 +40,9 @@ func (h *Handler) findCoordinator(r *server.Request, req *kmsg.FindCoordinatorRe
 			}
 		}
 		out.ErrorCode, out.ErrorMessage = protocol.CodeOf(err), protocol.MessageOf(err)
+		if err == nil {
+			out.ErrorMessage = kmsg.StringPtr(successMessage(req.Version))
+		}
 		resp.Coordinators = append(resp.Coordinators, out)
 	}
 	if req.Version < 4 {
@@ -48,6 +51,14 @@ func (h *Handler) findCoordinator(r *server.Request, req *kmsg.FindCoordinatorRe
 		resp.ErrorCode, resp.ErrorMessage, resp.Coordinators = only.ErrorCode, only.ErrorMessage, nil
 	}
 	return resp
+}
+
+// successMessage is what Kafka has in the place of an error's message where there is none.
+func successMessage(version int16) string {
+	if version < 4 {
+		return "NONE"
+	}
+	return ""
 }
 
 // needsOffsetsTopic tells whether the topic that groups live in must be made first.

@@ -260,7 +260,7 @@ func (r *rig) join(groupID, memberID string, version int16) *answer[*kmsg.JoinGr
 
 func (r *rig) sync(groupID, memberID string, generation int32) *answer[*kmsg.SyncGroupResponse] {
 	req := kmsg.NewPtrSyncGroupRequest()
-	req.Version, req.Group, req.MemberID, req.Generation = 5, groupID, memberID, generation
+	req.Version, req.Group, req.MemberID, req.Generation = 4, groupID, memberID, generation
 	req.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberID: memberID, MemberAssignment: []byte("plan")}}
 	a := &answer[*kmsg.SyncGroupResponse]{}
 	r.Sync(me, req, a.set)

@@ -238,14 +238,14 @@ func (g *group) elect() string {
 			break
 		}
 	}
-	best := ""
-	for _, name := range order {
-		if best == "" || votes[name] > votes[best] {
+	if len(order) == 0 {
+		panic("group " + g.id + ": no protocol that all members support")
+	}
+	best := order[0] // any name will do, the empty one too
+	for _, name := range order[1:] {
+		if votes[name] > votes[best] {
 			best = name
 		}
-	}
-	if best == "" {
-		panic("group " + g.id + ": no protocol that all members support")
 	}
 	return best
 }

@@ -158,7 +158,7 @@ func (w *walk) join() group.Output {
 	req.ProtocolType = w.oneOf("consumer", "consumer", "consumer", "consumer", "consumer", "connect")
 	for range 1 + w.pick(2) {
 		p := kmsg.NewJoinGroupRequestProtocol()
-		p.Name, p.Metadata = w.oneOf("range", "range", "range", "rr"), subscription(w.oneOf("foo", "bar"))
+		p.Name, p.Metadata = w.oneOf("range", "range", "range", "rr", ""), subscription(w.oneOf("foo", "bar"))
 		req.Protocols = append(req.Protocols, p)
 	}
 	return w.shard.Join(w.now, w.token(req.Group), group.Client{ID: "c", Host: "/h"}, fmt.Sprint(w.last), req)
@@ -166,7 +166,7 @@ func (w *walk) join() group.Output {
 
 func (w *walk) sync() group.Output {
 	req := kmsg.NewPtrSyncGroupRequest()
-	req.Version, req.Group = int16(w.pick(6)), w.groupID()
+	req.Version, req.Group = int16(w.pick(5)), w.groupID()
 	req.MemberID, req.InstanceID = w.member(req.Group)
 	if leader := w.leaders[fmt.Sprint(req.Group, w.generations[req.Group])]; leader != "" && w.pick(2) == 0 {
 		req.MemberID, req.InstanceID = leader, nil

@@ -255,7 +255,7 @@ func (sc *script) request(t *testing.T, name string, a args) group.Output {
 		return sc.shard.Join(sc.now, sc.last, client, a[""], req)
 	case "sync":
 		req := kmsg.NewPtrSyncGroupRequest()
-		req.Version, req.Group, req.MemberID, req.InstanceID = int16(a.num(t, "v", 5)), groupID, memberID, a.opt("instance")
+		req.Version, req.Group, req.MemberID, req.InstanceID = int16(a.num(t, "v", 4)), groupID, memberID, a.opt("instance")
 		req.Generation, req.ProtocolType, req.Protocol = gen, a.opt("type"), a.opt("protocol")
 		for one := range strings.SplitSeq(a["assign"], ",") {
 			if id, assignment, ok := strings.Cut(one, ":"); ok {

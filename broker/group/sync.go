@@ -8,6 +8,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// namedProtocolVersion is the first version of SyncGroup that must say which protocol it
+// is about (KIP-559).
+const namedProtocolVersion = 5
+
 // Sync handles a SyncGroup. The reply waits for the leader's.
 func (s *Shard) Sync(now time.Time, token Token, req *kmsg.SyncGroupRequest) Output {
 	s.now = now
@@ -38,7 +42,10 @@ func (s *Shard) Sync(now time.Time, token Token, req *kmsg.SyncGroupRequest) Out
 
 // syncing checks a SyncGroup.
 func (s *Shard) syncing(req *kmsg.SyncGroupRequest) (*group, *member, *kerr.Error) {
-	if req.Group == "" {
+	switch {
+	case req.Version >= namedProtocolVersion && (req.ProtocolType == nil || req.Protocol == nil):
+		return nil, nil, kerr.InconsistentGroupProtocol
+	case req.Group == "":
 		return nil, nil, kerr.InvalidGroupID
 	}
 	g := s.groups[req.Group]
