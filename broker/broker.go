@@ -47,6 +47,7 @@ type Broker struct {
 	replicas *replica.Manager
 	admin    *admin.Admin
 	groups   *coordinator.Coordinator
+	cleaner  *log.Cleaner
 	handler  *api.Handler
 	server   *server.Server
 	http     *httpServer
@@ -178,6 +179,7 @@ func (b *Broker) openReplicas(ctx context.Context) error {
 		Self: b.self(), Dir: b.dir, Static: b.cfg.Static, Propose: b.node.Propose, Cold: b.cold, WholeHot: admin.Internal,
 		Sealed: b.onSealed, Leadership: b.onLeadership, Now: time.Now, Logger: b.cfg.Logger,
 	})
+	b.cleaner = b.newCleaner()
 	b.groups = coordinator.New(coordinator.Config{
 		Partitions: offsetsTopic{b.admin, b.replicas, b.cold}, Topics: func() group.Topics { return b.node.Image() }, Group: b.cfg.groupSettings(), Ends: b.restoredEnd,
 		Logger: b.cfg.Logger,
@@ -246,6 +248,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	b.background.Go(func() { b.replicas.Run(work) })
+	b.background.Go(func() { b.cleaner.Run(work) })
 	if b.bucket != nil {
 		b.background.Go(func() { b.bucket.run(work) })
 	}

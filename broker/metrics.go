@@ -43,6 +43,18 @@ var (
 	mCopyLagBytes   = metric{"kafka_server_brokertopicmetrics_remotecopylagbytes", "Bytes of sealed segments that are not in the bucket yet.", gauge, []string{"topic", "partition"}}
 	mCopyLagSegs    = metric{"kafka_server_brokertopicmetrics_remotecopylagsegments", "Sealed segments that are not in the bucket yet.", gauge, []string{"topic", "partition"}}
 
+	mMaxDirty         = metric{"kafka_log_logcleanermanager_max_dirty_percent", "Dirty share of the filthiest compacted log, in percent.", gauge, nil}
+	mUncleanable      = metric{"kafka_log_logcleanermanager_uncleanable_partitions_count", "Compacted logs that cannot be cleaned.", gauge, []string{"logdirectory"}}
+	mUncleanableBytes = metric{"kafka_log_logcleanermanager_uncleanable_bytes", "Bytes of compacted logs that cannot be cleaned.", gauge, []string{"logdirectory"}}
+	mCleanerRun       = metric{"kafka_log_logcleanermanager_time_since_last_run_ms", "Time since the cleaner last looked for something to do.", gauge, nil}
+	mCleanDelay       = metric{"kafka_log_logcleaner_max_compaction_delay_secs", "By how long max.compaction.lag.ms of a log has passed, at most.", gauge, nil}
+	mCleanTime        = metric{"kafka_log_logcleaner_max_clean_time_secs", "Time that the last cleaning of a log took.", gauge, nil}
+	mCleanBuffer      = metric{"kafka_log_logcleaner_max_buffer_utilization_percent", "Share of the memory for keys that the last cleaning used.", gauge, nil}
+	mCleanRecopy      = metric{"kafka_log_logcleaner_cleaner_recopy_percent", "Bytes kept of those read by the last cleaning, in percent.", gauge, nil}
+	mCleanPasses      = metric{"strata_log_cleaner_passes_total", "Cleanings of a log.", counter, nil}
+	mCleanRead        = metric{"strata_log_cleaner_read_bytes_total", "Bytes that cleaning looked at.", counter, nil}
+	mCleanKept        = metric{"strata_log_cleaner_kept_bytes_total", "Bytes that cleaning left of those it looked at.", counter, nil}
+
 	mRequests    = metric{"kafka_network_requestmetrics_requests_total", "Requests started.", counter, []string{"request"}}
 	mReplies     = metric{"kafka_network_requestmetrics_totaltimems_count", "Requests answered.", counter, []string{"request"}}
 	mRequestTime = metric{"strata_request_seconds_total", "Time from a request's arrival to its answer, summed.", counter, []string{"request"}}
@@ -103,6 +115,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.partitions(e)
 	c.requests(e)
 	c.cluster(e)
+	c.cleaner(e)
 	if c.b.bucket != nil {
 		c.tiering(e)
 	}
@@ -159,6 +172,21 @@ func (c collector) partition(e emitter, l *replica.Leader) {
 	lag := c.b.bucket.lag(l)
 	e.emit(mCopyLagBytes, float64(lag.Bytes), topic, partition)
 	e.emit(mCopyLagSegs, float64(lag.Segments), topic, partition)
+}
+
+func (c collector) cleaner(e emitter) {
+	s, dir := c.b.cleaner.Stats(), c.b.folder.path
+	e.emit(mMaxDirty, 100*s.MaxDirtyRatio)
+	e.emit(mUncleanable, float64(s.Uncleanable), dir)
+	e.emit(mUncleanableBytes, float64(s.UncleanableBytes), dir)
+	e.emit(mCleanerRun, float64(s.SinceLastRun.Milliseconds()))
+	e.emit(mCleanDelay, s.MaxOverdue.Seconds())
+	e.emit(mCleanTime, s.LastTook.Seconds())
+	e.emit(mCleanBuffer, 100*s.LastMapShare)
+	e.emit(mCleanRecopy, 100*s.LastRecopy)
+	e.emit(mCleanPasses, float64(s.Passes))
+	e.emit(mCleanRead, float64(s.BytesRead))
+	e.emit(mCleanKept, float64(s.BytesKept))
 }
 
 func (c collector) requests(e emitter) {

@@ -108,13 +108,7 @@ kafka.metrics.polling.interval.secs
 kafka.metrics.reporters
 leader.imbalance.check.interval.seconds
 leader.replication.throttled.rate
-log.cleaner.backoff.ms
-log.cleaner.dedupe.buffer.size
-log.cleaner.enable
-log.cleaner.io.buffer.load.factor
 log.cleaner.io.buffer.size
-log.cleaner.io.max.bytes.per.second
-log.cleaner.threads
 log.dir.failure.timeout.ms
 log.flush.scheduler.interval.ms
 log.flush.start.offset.checkpoint.interval.ms

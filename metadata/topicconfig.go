@@ -268,14 +268,24 @@ func (c *TopicConfig) Codec() (codec record.Codec, level int, ok bool) {
 
 // BrokerInt resolves a whole number among the broker settings, dynamic overrides included.
 func (s *Static) BrokerInt(img *Image, name string) int64 {
+	n, _ := strconv.ParseInt(s.brokerValue(img, name), 10, 64)
+	return n
+}
+
+// BrokerFloat is BrokerInt of any number.
+func (s *Static) BrokerFloat(img *Image, name string) float64 {
+	f, _ := strconv.ParseFloat(s.brokerValue(img, name), 64)
+	return f
+}
+
+func (s *Static) brokerValue(img *Image, name string) string {
 	setting, ok := BrokerSetting(name)
 	if !ok {
 		panic("no such setting: " + name)
 	}
 	values := s.BrokerValues(img, s.String("node.id"), setting)
 	if len(values) == 0 {
-		return 0
+		return ""
 	}
-	n, _ := strconv.ParseInt(values[0].Value, 10, 64)
-	return n
+	return values[0].Value
 }

@@ -21,6 +21,7 @@ const (
 	recoveryFile = "recovery-point-offset-checkpoint"
 	hwFile       = "replication-offset-checkpoint"
 	startFile    = "log-start-offset-checkpoint"
+	cleanerFile  = "cleaner-offset-checkpoint"
 	cleanFile    = ".kafka_cleanshutdown"
 	epochFile    = "leader-epoch-checkpoint"
 	metadataFile = "partition.metadata"

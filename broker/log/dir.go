@@ -33,6 +33,7 @@ type Dir struct {
 	strict     bool // a checkpoint was lost: nothing but a torn end may be cut
 	sameBoot   bool
 	epoch      atomic.Int64 // broker epoch for the next clean stop
+	replaced   atomic.Int64 // groups of segments that were replaced by cleaned ones
 
 	mu   sync.Mutex
 	logs map[string]*Log
@@ -49,6 +50,7 @@ type Dir struct {
 	hw       checkpointFile
 	starts   checkpointFile
 	ages     checkpointFile
+	cleaned  checkpointFile // up to where a log was cleaned
 	boot     string
 	boots    []string // in which logs were written that may not all have been recovered since
 }
@@ -71,7 +73,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 		cfg: cfg, handles: newHandles(cfg.FS, cfg.MaxOpenFiles), logs: map[string]*Log{}, idle: map[string]bool{}, foreign: map[string]bool{}, ids: map[string]protocol.TopicID{},
 		cleanEpoch: -1,
 		recovery:   checkpointFile{name: recoveryFile}, hw: checkpointFile{name: hwFile},
-		starts: checkpointFile{name: startFile}, ages: checkpointFile{name: ageFile},
+		starts: checkpointFile{name: startFile}, ages: checkpointFile{name: ageFile}, cleaned: checkpointFile{name: cleanerFile},
 	}
 	d.epoch.Store(-1)
 	d.buffers.New = func() any { b := make([]byte, indexPage); return &b }
@@ -114,7 +116,7 @@ func (d *Dir) load() error {
 			d.ids[f.Name] = f.ID
 		}
 	}
-	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages} {
+	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages, &d.cleaned} {
 		if err := d.loadCheckpoint(c); err != nil {
 			return err
 		}
@@ -276,7 +278,7 @@ func (d *Dir) checkpoint() error {
 		_, idle := d.idle[name]
 		return idle || logs[name].named()
 	}
-	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages} {
+	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages, &d.cleaned} {
 		maps.DeleteFunc(c.values, func(name string, _ int64) bool { return !keep(name) })
 	}
 	d.mu.Unlock()
@@ -293,7 +295,7 @@ func (d *Dir) checkpoint() error {
 			d.ages.values[name] = ms
 		}
 	}
-	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages} {
+	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages, &d.cleaned} {
 		if err := d.write(c); err != nil {
 			return err
 		}
@@ -318,7 +320,7 @@ func (d *Dir) recovered() bool {
 
 func (d *Dir) write(c *checkpointFile) error {
 	b := encodeOffsets(c.values)
-	if bytes.Equal(b, c.written) {
+	if bytes.Equal(b, c.written) || c.written == nil && !c.unsure && len(c.values) == 0 && c.name == cleanerFile {
 		return nil
 	}
 	c.written, c.unsure = nil, true
@@ -336,6 +338,9 @@ func (d *Dir) write(c *checkpointFile) error {
 func (d *Dir) lowerRecoveryPoint(name string, to protocol.Offset) error {
 	d.files.Lock()
 	defer d.files.Unlock()
+	if err := d.lowerCleaned(name, int64(to)); err != nil {
+		return d.fatal(err)
+	}
 	old, ok := d.recovery.values[name]
 	if to < 0 {
 		d.dropCheckpoints(name)
@@ -350,7 +355,7 @@ func (d *Dir) lowerRecoveryPoint(name string, to protocol.Offset) error {
 
 // dropCheckpoints forgets what the checkpoints say of a log. It needs files.
 func (d *Dir) dropCheckpoints(name string) {
-	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages} {
+	for _, c := range []*checkpointFile{&d.recovery, &d.hw, &d.starts, &d.ages, &d.cleaned} {
 		delete(c.values, name)
 	}
 }

@@ -165,6 +165,14 @@ func (s *segment) reindex(limit int64) error {
 	return s.flushIndex(false)
 }
 
+// timeOf is the greatest timestamp of a batch's records. One that compaction emptied still names that of what it held.
+func timeOf(h record.Batch) protocol.Timestamp {
+	if h.Count() == 0 {
+		return protocol.NoTimestamp
+	}
+	return h.MaxTimestamp()
+}
+
 // indexBuilder adds batches to a segment's index at the interval of its log.
 type indexBuilder struct {
 	segment *segment
@@ -177,7 +185,7 @@ func (b *indexBuilder) add(h record.Batch, pos, total int64) error {
 		b.since = 0
 	}
 	b.since += total
-	if b.segment.note(h.LastOffset(), h.MaxTimestamp(), pos, entry) >= maxPending {
+	if b.segment.note(h.LastOffset(), timeOf(h), pos, entry) >= maxPending {
 		return b.segment.flushIndex(false)
 	}
 	return nil

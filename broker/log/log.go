@@ -60,6 +60,7 @@ type Log struct {
 	tail       tail
 	pending    pending
 	truncating bool
+	cuts       int // how often its past was cut
 	offline    error
 	closed     bool
 	changed    bool            // since it was opened after a clean stop

@@ -108,7 +108,11 @@ func foreignFile(entries []vfs.Entry) string {
 
 // isPartitionFile knows Kafka's layout, with what a writing or a removal leaves.
 func isPartitionFile(name string) bool {
-	for _, suffix := range []string{deletedSuffix, ".tmp", ".cleaned", ".swap"} {
+	if replaced, ok := strings.CutSuffix(name, deletedSuffix); ok {
+		name = strings.TrimRight(replaced, "0123456789") // of a segment that was cleaned, with a dot before
+		name = strings.TrimSuffix(name, ".")
+	}
+	for _, suffix := range []string{".tmp", cleanedSuffix, swapSuffix} {
 		name = strings.TrimSuffix(name, suffix)
 	}
 	if slices.Contains([]string{metadataFile, epochFile, corruptFile}, name) {

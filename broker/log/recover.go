@@ -35,8 +35,12 @@ type recovering struct {
 func (l *Log) recover(entries []vfs.Entry) (Recovery, error) {
 	point, known, hw, age := l.dir.checkpointed(l.name)
 	r := &recovering{l: l, point: protocol.Offset(point), known: known, rec: Recovery{Existed: true, HighWatermark: protocol.Offset(hw)}}
-	if err := r.sort(entries); err != nil {
-		return r.rec, err
+	entries, err := l.finishCleaning(entries)
+	if err == nil {
+		err = r.sort(entries)
+	}
+	if err != nil {
+		return r.rec, l.dir.fatal(err)
 	}
 	list := r.found.segments
 	if len(list) == 0 {

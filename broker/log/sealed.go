@@ -57,7 +57,7 @@ func (s *segment) rangeFrom(from, end protocol.Offset) (SegmentRange, int64, err
 		return r, first.pos, nil
 	}
 	err = s.steps(first.pos, size, func(h record.Batch, _, _ int64) (bool, error) {
-		r.MaxTimestamp = max(r.MaxTimestamp, h.MaxTimestamp())
+		r.MaxTimestamp = max(r.MaxTimestamp, timeOf(h))
 		return true, nil
 	})
 	return r, first.pos, err

@@ -43,6 +43,7 @@ type segment struct {
 
 	fileMu sync.Mutex // held while files are opened or renamed
 	dead   bool       // files are renamed to .deleted; guarded by fileMu
+	suffix string     // of the files' names besides: of a cleaned one before it is in place, of a replaced one that is dead; guarded by fileMu
 }
 
 func newSegment(l *Log, base protocol.Offset) *segment {
@@ -74,7 +75,7 @@ const deletedSuffix = ".deleted"
 
 // path returns where the file lies now; the caller holds fileMu.
 func (s *segment) path(kind fileKind) string {
-	p := path.Join(s.log.path, fileName(s.base)+kind.suffix())
+	p := path.Join(s.log.path, fileName(s.base)+kind.suffix()+s.suffix)
 	if s.dead {
 		p += deletedSuffix
 	}

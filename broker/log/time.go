@@ -179,7 +179,7 @@ func (s *segment) latest(start, below protocol.Offset, least protocol.Timestamp)
 		if h.NextOffset() > below {
 			return false, nil
 		}
-		if h.NextOffset() <= start || h.MaxTimestamp() <= least {
+		if h.NextOffset() <= start || timeOf(h) <= least {
 			return true, nil
 		}
 		p := placeOf(h, pos, total)

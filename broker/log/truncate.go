@@ -56,6 +56,7 @@ func (l *Log) cut(to protocol.Offset, do func() error) error {
 	err := l.usable()
 	if err == nil {
 		l.truncating, l.changed = true, true
+		l.cuts++
 		l.synced.Store(min(l.synced.Load(), int64(to)))
 		l.durable.Store(min(l.durable.Load(), int64(to)))
 	}

@@ -3,6 +3,7 @@ package producer
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 
@@ -342,6 +343,27 @@ func (s *State) Active() []Active {
 		})
 	}
 	return out
+}
+
+// Last is what keeps a producer's epoch and sequence in a log: its last data batch, or where the epoch has none, its marker.
+type Last struct {
+	Epoch  protocol.ProducerEpoch
+	Offset protocol.Offset // the last of the epoch's last data batch, or NoOffset
+}
+
+// Lasts lists them for all known producers, in no order.
+func (s *State) Lasts() iter.Seq2[protocol.ProducerID, Last] {
+	return func(yield func(protocol.ProducerID, Last) bool) {
+		for id, e := range s.producers {
+			last := Last{Epoch: e.epoch, Offset: protocol.NoOffset}
+			if e.count > 0 {
+				last.Offset = e.batches[e.count-1].Last
+			}
+			if !yield(id, last) {
+				return
+			}
+		}
+	}
 }
 
 // Len is the number of known producers.

@@ -35,8 +35,10 @@ type Config struct {
 	// Leadership is told, in the order of epochs, when this broker starts or stops
 	// leading a partition; it must not block.
 	Leadership func(topic string, key protocol.PartitionKey, epoch protocol.Epoch, leader bool)
-	Now        func() time.Time
-	Logger     *slog.Logger
+	// ColdDropped is asked by the cleaner; nil means that the cold tier has dropped nothing.
+	ColdDropped ColdDropped
+	Now         func() time.Time
+	Logger      *slog.Logger
 }
 
 // Manager holds the partitions of this broker and follows the image.
@@ -277,8 +279,12 @@ func (m *Manager) logConfig(c *metadata.TopicConfig) log.Config {
 	if c.FlushMs == 0 {
 		flush = -1 // after every append; 0 is no limit to the log
 	}
+	age := c.SegmentMs
+	if c.Compact {
+		age = min(age, c.MaxCompactionLagMs) // the active segment is never cleaned (KIP-354)
+	}
 	return log.Config{
-		SegmentBytes: c.SegmentBytes, SegmentMinBytes: c.SegmentMinBytes, SegmentAge: ms(c.SegmentMs),
+		SegmentBytes: c.SegmentBytes, SegmentMinBytes: c.SegmentMinBytes, SegmentAge: ms(age),
 		IndexIntervalBytes: c.IndexIntervalBytes, IndexMaxBytes: c.IndexMaxBytes,
 		FlushMessages: c.FlushMessages, FlushInterval: flush,
 		ProducerExpiry: m.cfg.Static.Millis("producer.id.expiration.ms"),

@@ -125,7 +125,7 @@ func (m *Manager) upkeep(_ context.Context, l *Leader, starts *[]*metadatapb.Log
 	case config.RemoteDelete && row.Manifest.Segments > 0:
 		// The partition begins where the hot tier does; the archiver drops the rest.
 		addLogStart(starts, l, row, l.log.Start())
-	case config.Compact:
+	case config.Compact && (!config.Delete || l.Tiered()):
 		// Neither evicted nor expired: the whole set stays hot (DESIGN D18).
 	case config.RemoteStorage:
 		m.evict(l, row, config, now)

@@ -148,6 +148,12 @@ func (t *Tracker) Note(b record.Batch) {
 	t.last[id] = last
 }
 
+// Know notes the last batch of a producer that is known from elsewhere: last is the last offset of its last data batch, or
+// NoOffset where the epoch has none.
+func (t *Tracker) Know(id protocol.ProducerID, epoch protocol.ProducerEpoch, last protocol.Offset) {
+	t.last[id] = lastBatch{epoch, last}
+}
+
 // Holds implements Producers.
 func (t *Tracker) Holds(b record.Batch) bool {
 	id := b.ProducerID()

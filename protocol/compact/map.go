@@ -60,6 +60,9 @@ func NewMap(budget int64, load float64, salt [hashLen]byte) *Map {
 // Len is the number of keys.
 func (m *Map) Len() int { return m.count }
 
+// Used is the share of its room that is taken.
+func (m *Map) Used() float64 { return float64(m.count) / float64(m.limit*len(m.parts)) }
+
 // Put notes that the key was last seen at an offset, which must not be below
 // those of earlier calls for the same key. false: there is no room for another key, nothing was changed.
 func (m *Map) Put(key []byte, at protocol.Offset) bool {
