@@ -43,6 +43,8 @@ func command(ctx context.Context, args []string) error {
 			return load.Main(args[1], os.Stdin, os.Stdout)
 		case "proxy":
 			return store.ServeProxy(ctx, args[1], os.Stdin, os.Stdout)
+		case "gets":
+			return store.ServeGets(ctx, args[1])
 		}
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
