@@ -65,7 +65,7 @@ var house = []room{
 	{"broker/api", []string{"protocol", "protocol/record", "metadata", "broker/admin", "broker/coordinator", "broker/replica", "broker/server"}},
 	{"broker", []string{"protocol", "protocol/record", "metadata", "metadata/*", "tiering", "tiering/*", "tiering/object/*", "broker/*"}},
 
-	{"cmd/strata", []string{"protocol", "metadata", "tiering/object", "tiering/object/drivers", "tiering/recovery", "broker"}},
+	{"cmd/strata", []string{"protocol", "protocol/record", "metadata", "tiering/object", "tiering/object/drivers", "tiering/recovery", "broker"}},
 }
 
 func matches(patterns []string, pkg string) bool {

@@ -48,7 +48,7 @@ func TestTheTourOfTheReadmeWorksWhenPasted(t *testing.T) {
 		script += block[1]
 	}
 	script = strings.ReplaceAll(script, "127.0.0.1:9092", b.Addr)
-	script = regexp.MustCompile(`bin/strata (topic|produce|consume) `).ReplaceAllString(script, "bin/strata $1 --broker "+b.Addr+" ")
+	script = regexp.MustCompile(`bin/strata (topic|produce|consume) `).ReplaceAllString(script, "bin/strata $1 --bootstrap-server "+b.Addr+" ")
 
 	ctx, cancel := context.WithTimeout(t.Context(), tourLimit)
 	defer cancel()

@@ -63,7 +63,7 @@ func TestEveryHelpTeachesWithExamplesThatNameRealCommandsAndFlags(t *testing.T) 
 		if c.Short == "" || !strings.Contains(c.Example, "strata") {
 			t.Errorf("%s: no short text or no example", c.CommandPath())
 		}
-		for line := range strings.Lines(c.Example) {
+		for line := range strings.SplitSeq(strings.ReplaceAll(c.Example, " | ", "\n"), "\n") {
 			_, words, found := strings.Cut(line, "strata ")
 			if !found {
 				continue // a line of a properties file
@@ -144,6 +144,28 @@ func TestCommandLinesThatMeanNothingEndWithStatus2(t *testing.T) {
 		"header":                  {"produce", "t", "--header", "x"},
 		"from":                    {"consume", "t", "--from", "yesterday"},
 		"format":                  {"consume", "t", "--format", "%"},
+		"format and JSON":         {"consume", "t", "--format", "%v", "--json"},
+		"isolation":               {"consume", "t", "--isolation", "serializable"},
+		"input":                   {"produce", "t", "--input", "xml"},
+		"separator in JSON":       {"produce", "t", "--input", "json", "--key-separator", ":"},
+		"partition of text":       {"produce", "t", "--keep-partition"},
+		"two partitions":          {"produce", "t", "--input", "json", "--keep-partition", "--partition", "1"},
+		"no partitions":           {"topic", "create", "t", "--partitions", "0"},
+		"alter to nothing":        {"topic", "alter", "t"},
+		"offsets of what place":   {"topic", "offsets", "t", "--at", "noon"},
+		"trim without a place":    {"topic", "trim", "t"},
+		"trim to a word of more":  {"topic", "trim", "t", "--before", "tiered-end"},
+		"config of what":          {"config", "describe", "user", "u"},
+		"config of which broker":  {"config", "describe", "broker", "one"},
+		"logger of all brokers":   {"config", "describe", "logger", "default"},
+		"config set no value":     {"config", "set", "topic", "t", "retention.ms"},
+		"config set no name":      {"config", "set", "topic", "t", "+=1"},
+		"reset of no topic":       {"group", "reset-offsets", "g", "--to", "end"},
+		"reset of topics twice":   {"group", "reset-offsets", "g", "--to", "end", "--topic", "t", "--all-topics"},
+		"reset to nowhere":        {"group", "reset-offsets", "g", "--topic", "t"},
+		"reset to two places":     {"group", "reset-offsets", "g", "--topic", "t", "--to", "end", "--shift-by", "1"},
+		"reset to what":           {"group", "reset-offsets", "g", "--topic", "t", "--to", "noon"},
+		"offsets of no topic":     {"group", "delete-offsets", "g"},
 		"partition of a group":    {"consume", "t", "--group", "g", "--partition", "1"},
 		"end of a group":          {"consume", "t", "--group", "g", "--until-end"},
 		"cat without partition":   {"bucket", "cat", "dir:///x", "t"},
@@ -202,9 +224,21 @@ func TestEnvironmentOverridesTheFileAndSetOverridesBoth(t *testing.T) {
 
 func TestCommandsSayWhenNoBrokerAnswers(t *testing.T) {
 	address := harness.FreeAddress(t)
-	for _, args := range [][]string{{"topic", "list"}, {"produce", "t"}, {"consume", "t"}} {
-		refused(t, 1, append(args, "--broker", address), "no broker answers at "+address)
+	for _, args := range [][]string{
+		{"topic", "list"}, {"produce", "t"}, {"consume", "t"}, {"config", "describe", "topic", "t"}, {"group", "list"},
+	} {
+		refused(t, 1, append(args, "--bootstrap-server", address), "no broker answers at "+address, "STRATA_BOOTSTRAP")
+		t.Run("by the environment", func(t *testing.T) {
+			t.Setenv("STRATA_BOOTSTRAP", address)
+			refused(t, 1, args, "no broker answers at "+address)
+		})
 	}
+	refused(t, 1, []string{"health", "--http", address}, "not ready", address)
+}
+
+func TestTheClientsVariableIsNoSettingOfABroker(t *testing.T) {
+	t.Setenv("STRATA_BOOTSTRAP", "127.0.0.1:1")
+	refused(t, 1, []string{"dev", "--http", "of-the-flag"}, "of-the-flag")
 }
 
 func TestBucketCommandsSayWhatIsNoBucket(t *testing.T) {

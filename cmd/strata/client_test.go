@@ -64,7 +64,7 @@ func TestServerWarnsOfKeysThatHaveNoEffect(t *testing.T) {
 
 func TestRecordsComeBackAsTheyWereProduced(t *testing.T) {
 	b := harness.Start(t, harness.Options{})
-	broker := []string{"--broker", b.Addr}
+	broker := []string{"--bootstrap-server", b.Addr}
 	at := func(args ...string) []string { return append(args, broker...) }
 	ok(t, "", at("topic", "create", "t", "--partitions", "3")...)
 
@@ -97,20 +97,20 @@ func TestRecordsComeBackAsTheyWereProduced(t *testing.T) {
 
 func TestProduceNamesTheLineThatIsWrongAndKeepsThoseBeforeIt(t *testing.T) {
 	b := harness.Start(t, harness.Options{})
-	_, stderr, code := strata(t, "k:1\nk:2\nbroken\nk:4\n", "produce", "t", "--key-separator", ":", "--broker", b.Addr)
+	_, stderr, code := strata(t, "k:1\nk:2\nbroken\nk:4\n", "produce", "t", "--key-separator", ":", "--bootstrap-server", b.Addr)
 	if code != 1 || !strings.Contains(stderr, "line 3") || !strings.Contains(stderr, "2 records written") {
 		t.Errorf("status %d: %s", code, stderr)
 	}
-	if got := ok(t, "", "consume", "t", "--until-end", "--broker", b.Addr); got != "1\n2\n" {
+	if got := ok(t, "", "consume", "t", "--until-end", "--bootstrap-server", b.Addr); got != "1\n2\n" {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestGroupGoesOnWhereItStopped(t *testing.T) {
 	b := harness.Start(t, harness.Options{})
-	ok(t, "1\n2\n3\n4\n5\n", "produce", "t", "--broker", b.Addr)
+	ok(t, "1\n2\n3\n4\n5\n", "produce", "t", "--bootstrap-server", b.Addr)
 	consume := func(n string) string {
-		return ok(t, "", "consume", "t", "--group", "g", "--max", n, "--broker", b.Addr)
+		return ok(t, "", "consume", "t", "--group", "g", "--max", n, "--bootstrap-server", b.Addr)
 	}
 	if got := consume("2"); got != "1\n2\n" {
 		t.Errorf("first %q", got)
@@ -127,7 +127,7 @@ func TestGroupGoesOnWhereItStopped(t *testing.T) {
 
 func TestTopicCommands(t *testing.T) {
 	b := harness.Start(t, harness.Options{})
-	at := func(args ...string) []string { return append(args, "--broker", b.Addr) }
+	at := func(args ...string) []string { return append(args, "--bootstrap-server", b.Addr) }
 	if got := ok(t, "", at("topic", "create", "a", "b", "--partitions", "2", "--config", "retention.ms=-1")...); got != "created a\ncreated b\n" {
 		t.Errorf("create: %q", got)
 	}
@@ -155,7 +155,7 @@ func TestTopicCommands(t *testing.T) {
 
 func TestBucketCommandsReadWhatWasTiered(t *testing.T) {
 	b := harness.Start(t, harness.Options{})
-	at := func(args ...string) []string { return append(args, "--broker", b.Addr) }
+	at := func(args ...string) []string { return append(args, "--bootstrap-server", b.Addr) }
 	ok(t, "", at("topic", "create", "t", "--config", "segment.bytes=1048576", "--config", "local.retention.bytes=1")...)
 	var lines strings.Builder
 	for i := range 40000 {

@@ -2,10 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/stratabroker/strata/metadata"
 )
@@ -53,7 +54,11 @@ func settle(logger *slog.Logger, layers ...map[string]string) (*metadata.Static,
 	return static, nil
 }
 
-// newLogger writes readable lines: time, level, message, key=value.
-func newLogger(w io.Writer, level slog.Level) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+// newLogger writes readable lines: time, level, message, key=value; with --json objects.
+func newLogger(cmd *cobra.Command, level slog.Level) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if wantsJSON(cmd) {
+		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), o))
+	}
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), o))
 }

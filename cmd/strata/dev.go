@@ -43,21 +43,22 @@ STRATA_ variables override what dev presets, flags override both. See also: stra
   strata dev --set log.segment.bytes=1048576 --set log.local.retention.bytes=1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			environment, err := metadata.Environment(os.Environ())
+			variables, err := metadata.Environment(environment())
 			if err != nil {
 				return err
 			}
-			settings, err := d.settings(environment, cmd.Flags().Changed)
+			settings, err := d.settings(variables, cmd.Flags().Changed)
 			if err != nil {
 				return err
 			}
-			logger := newLogger(cmd.ErrOrStderr(), d.level)
+			logger := newLogger(cmd, d.level)
 			static, err := settle(logger, settings)
 			if err != nil {
 				return err
 			}
 			err = serve(cmd.Context(), static, "", logger, func(b *broker.Broker, took time.Duration) error {
-				return welcome(cmd.OutOrStdout(), b, static, took)
+				facts := map[string]any{"listeners": b.Listeners(), "http": b.HTTP(), "data": static.LogDir(), "bucket": b.BucketURL(), "took_ms": took.Milliseconds()}
+				return answer(cmd, facts, func(w io.Writer) error { return welcome(w, b, static, took) })
 			})
 			return nameFlag(err)
 		},
@@ -146,7 +147,7 @@ func welcome(w io.Writer, b *broker.Broker, static *metadata.Static, took time.D
 	row("bucket", b.BucketURL())
 	self, address := selfCommand(), ""
 	if kafka[0] != defaultBroker {
-		address = " --broker " + kafka[0]
+		address = " --bootstrap-server " + kafka[0]
 	}
 	fmt.Fprintf(&text, "\nTry in another terminal:\n\n")
 	fmt.Fprintf(&text, "  seq 1 1000 | %s produce hello%s\n", self, address)

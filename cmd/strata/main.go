@@ -84,6 +84,7 @@ bucket (a directory or anything that speaks S3), and any client reads both as on
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetVersionTemplate(versionLine())
+	jsonFlag(root)
 	root.AddGroup(
 		&cobra.Group{ID: "broker", Title: "Run a broker:"},
 		&cobra.Group{ID: "client", Title: "Use one:"},
@@ -91,7 +92,7 @@ bucket (a directory or anything that speaks S3), and any client reads both as on
 	)
 	for group, commands := range map[string][]*cobra.Command{
 		"broker": {devCommand(), serverCommand()},
-		"client": {topicCommand(), produceCommand(), consumeCommand()},
+		"client": {topicCommand(), configCommand(), groupCommand(), produceCommand(), consumeCommand(), healthCommand()},
 		"tool":   {bucketCommand(), settingsCommand(), apisCommand(), versionCommand()},
 	} {
 		for _, c := range commands {
@@ -120,8 +121,11 @@ func versionCommand() *cobra.Command {
 		Example: "  strata version",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprint(cmd.OutOrStdout(), versionLine())
-			return err
+			facts := map[string]string{"version": versionText(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH}
+			return answer(cmd, facts, func(w io.Writer) error {
+				_, err := fmt.Fprint(w, versionLine())
+				return err
+			})
 		},
 	}
 }

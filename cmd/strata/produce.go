@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -34,20 +33,29 @@ type producer struct {
 	acks, compression           string
 	partition                   int32
 	headers                     []string
+	input, file                 string
+	keepPartition               bool
 }
 
 func produceCommand() *cobra.Command {
 	var p producer
 	c := &cobra.Command{
 		Use:   "produce TOPIC",
-		Short: "Write lines from standard input as records",
-		Long: `Write each line of standard input as one record. The command succeeds when every record was
+		Short: "Write lines as records",
+		Long: `Write each line of standard input, or of --file, as one record. The command succeeds when every record was
 acknowledged. With --timestamp-separator a line begins with the record's time, in milliseconds
-since 1970 or as in 2006-01-02T15:04:05Z; with --key-separator the key comes next.`,
+since 1970 or as in 2006-01-02T15:04:05Z; with --key-separator the key comes next.
+
+With --input json each line is an object with key, value, headers and timestamp (ms), as strata
+consume --json prints it: "value":null or no value is a tombstone, key_base64 and value_base64 hold what is no text,
+topic and offset are not looked at, partition only with --keep-partition.`,
 		Example: `  seq 1 100 | strata produce numbers
   echo 'user-7:signed in' | strata produce clicks --key-separator :
   echo '2011-06-14T09:00:00Z user-7:signed in' | strata produce clicks --timestamp-separator ' ' --key-separator :
   echo 'user-7:' | strata produce clicks --key-separator : --null-value ''    a tombstone
+  strata produce clicks --file events.txt --partition 2 --acks 1
+  echo '{"key":"user-7","value":"signed in","timestamp":1308042000000}' | strata produce clicks --input json
+  strata consume clicks --until-end --json | strata produce copy --input json --keep-partition
   cat events.json | strata produce clicks --compression zstd --header source=web`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -62,6 +70,9 @@ since 1970 or as in 2006-01-02T15:04:05Z; with --key-separator the key comes nex
 	c.Flags().StringVar(&p.compression, "compression", "none", "`CODEC`: none, gzip, snappy, lz4 or zstd")
 	c.Flags().Int32Var(&p.partition, "partition", -1, "write to partition `N` (default: by key, else spread)")
 	c.Flags().StringArrayVar(&p.headers, "header", nil, "header of every record, `key=value`; may be given often")
+	c.Flags().StringVar(&p.input, "input", "text", "what a line is, `text` or json")
+	c.Flags().StringVar(&p.file, "file", "", "read `FILE` instead of standard input")
+	c.Flags().BoolVar(&p.keepPartition, "keep-partition", false, "write to the partition that a line of --input json names")
 	noDefaults(c, "partition")
 	return c
 }
@@ -90,65 +101,10 @@ func (p *producer) options(topic string) ([]kgo.Opt, error) {
 		return nil, usage("--compression %s: want none, gzip, snappy, lz4 or zstd", p.compression)
 	}
 	opts = append(opts, kgo.ProducerBatchCompression(codec))
-	if p.partition >= 0 {
+	if p.partition >= 0 || p.keepPartition {
 		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	}
 	return opts, nil
-}
-
-func (p *producer) run(cmd *cobra.Command, topic string) error {
-	opts, err := p.options(topic)
-	if err != nil {
-		return err
-	}
-	var headers []kgo.RecordHeader
-	for _, pair := range p.headers {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok || key == "" {
-			return usage("--header %s: want key=value", pair)
-		}
-		headers = append(headers, kgo.RecordHeader{Key: key, Value: []byte(value)})
-	}
-	nulls := cmd.Flags().Changed("null-value")
-	cl, err := p.connect(cmd.Context(), opts...)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	parse := func(line string) (*kgo.Record, error) {
-		r, err := p.record(line, nulls)
-		if err == nil {
-			r.Headers = headers
-		}
-		return r, err
-	}
-	written, err := produceLines(cmd.Context(), cl, cmd.InOrStdin(), parse)
-	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%d records written to %s\n", written, topic)
-	return err
-}
-
-// record reads one line.
-func (p *producer) record(line string, nulls bool) (*kgo.Record, error) {
-	r := &kgo.Record{Partition: p.partition}
-	if p.timeSeparator != "" {
-		text, rest, ok := strings.Cut(line, p.timeSeparator)
-		when, err := parseTime(text)
-		if !ok || err != nil {
-			return nil, fmt.Errorf("want a time, then %q", p.timeSeparator)
-		}
-		r.Timestamp, line = when, rest
-	}
-	if p.keySeparator != "" {
-		key, value, ok := strings.Cut(line, p.keySeparator)
-		if !ok {
-			return nil, fmt.Errorf("want a key, then %q", p.keySeparator)
-		}
-		r.Key, line = []byte(key), value
-	}
-	if !nulls || line != p.nullValue {
-		r.Value = []byte(line)
-	}
-	return r, nil
 }
 
 // parseTime reads milliseconds since 1970 or RFC 3339.

@@ -35,7 +35,11 @@ func settingsCommand() *cobra.Command {
 			if markdown {
 				return settingsPage(cmd.OutOrStdout(), scopes)
 			}
-			return listSettings(cmd.OutOrStdout(), scopes, wanted)
+			chosen, err := choose(scopes, wanted)
+			if err != nil {
+				return err
+			}
+			return answer(cmd, map[string]any{"settings": chosen}, func(w io.Writer) error { return listSettings(w, chosen) })
 		},
 	}
 	c.Flags().StringVar(&scope, "scope", "", "`SCOPE`: broker or topic (default: both)")
@@ -60,8 +64,24 @@ func settingScopes() []settingScope {
 	return scopes
 }
 
-func listSettings(w io.Writer, scopes []settingScope, wanted []string) error {
-	var text strings.Builder
+// settingFacts is what a table says of a setting.
+type settingFacts struct {
+	Name     string   `json:"name"`
+	Scope    string   `json:"scope"`
+	Type     string   `json:"type"`
+	Default  *string  `json:"default"`
+	Allowed  string   `json:"allowed,omitempty"`
+	Dynamic  bool     `json:"dynamic"`
+	NoEffect bool     `json:"no_effect"`
+	Synonyms []string `json:"falls_back_to,omitempty"`
+	Doc      string   `json:"doc"`
+
+	defaultText string
+}
+
+// choose picks settings by name, all where nothing is wanted.
+func choose(scopes []settingScope, wanted []string) ([]settingFacts, error) {
+	chosen := []settingFacts{}
 	found := map[string]bool{}
 	for _, scope := range scopes {
 		for _, s := range scope.settings {
@@ -69,14 +89,29 @@ func listSettings(w io.Writer, scopes []settingScope, wanted []string) error {
 				continue
 			}
 			found[s.Name] = true
-			fmt.Fprintf(&text, "%s  (%s, %s)\n    %s\n", s.Name, scope.name, typeName(s.Type), s.Doc)
-			fmt.Fprintf(&text, "    default: %s%s\n", defaultText(&s), prefixed("; allowed: ", s.Allows()))
+			facts := settingFacts{
+				Name: s.Name, Scope: scope.name, Type: typeName(s.Type), Default: &s.Default, Allowed: s.Allows(), Dynamic: s.Update == metadata.Dynamic || scope.name == "topic",
+				NoEffect: s.Ignored, Synonyms: s.Synonyms, Doc: s.Doc, defaultText: defaultText(&s),
+			}
+			if s.Null {
+				facts.Default = nil
+			}
+			chosen = append(chosen, facts)
 		}
 	}
 	for _, name := range wanted {
 		if !found[name] {
-			return fmt.Errorf("no setting %s", name)
+			return nil, fmt.Errorf("no setting %s (strata settings lists all)", name)
 		}
+	}
+	return chosen, nil
+}
+
+func listSettings(w io.Writer, settings []settingFacts) error {
+	var text strings.Builder
+	for _, s := range settings {
+		fmt.Fprintf(&text, "%s  (%s, %s)\n    %s\n", s.Name, s.Scope, s.Type, s.Doc)
+		fmt.Fprintf(&text, "    default: %s%s\n", s.defaultText, prefixed("; allowed: ", s.Allowed))
 	}
 	_, err := io.WriteString(w, text.String())
 	return err
@@ -165,10 +200,22 @@ func apisCommand() *cobra.Command {
 			if markdown {
 				return apisPage(cmd.OutOrStdout())
 			}
-			return table(cmd.OutOrStdout(), "KEY\tAPI\tVERSIONS", func(row func(format string, args ...any)) {
-				for api := range protocol.APIs() {
-					row("%d\t%s\t%d-%d", api.Key, api.Name, api.Min, api.Max)
-				}
+			type apiJSON struct {
+				Key  int16  `json:"key"`
+				Name string `json:"api"`
+				Min  int16  `json:"min_version"`
+				Max  int16  `json:"max_version"`
+			}
+			apis := []apiJSON{}
+			for api := range protocol.APIs() {
+				apis = append(apis, apiJSON{api.Key, api.Name, api.Min, api.Max})
+			}
+			return answer(cmd, map[string]any{"apis": apis}, func(w io.Writer) error {
+				return table(w, "KEY\tAPI\tVERSIONS", func(row func(format string, args ...any)) {
+					for _, api := range apis {
+						row("%d\t%s\t%d-%d", api.Key, api.Name, api.Min, api.Max)
+					}
+				})
 			})
 		},
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -86,7 +85,7 @@ start, with --restore or without. After @ comes latest, a time, or a root as GEN
 			if err != nil {
 				return err
 			}
-			environment, err := metadata.Environment(os.Environ())
+			variables, err := metadata.Environment(environment())
 			if err != nil {
 				return err
 			}
@@ -94,12 +93,12 @@ start, with --restore or without. After @ comes latest, a time, or a root as GEN
 			if err != nil {
 				return err
 			}
-			target, err := restoreTarget(from, flags, environment, file)
+			target, err := restoreTarget(from, flags, variables, file)
 			if err != nil {
 				return err
 			}
-			logger := newLogger(cmd.ErrOrStderr(), level)
-			static, err := settle(logger, file, environment, flags)
+			logger := newLogger(cmd, level)
+			static, err := settle(logger, file, variables, flags)
 			if err != nil {
 				return err
 			}

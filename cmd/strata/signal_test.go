@@ -71,8 +71,8 @@ func interrupt(t *testing.T, cmd *exec.Cmd, sig syscall.Signal) (int, time.Durat
 
 func TestCtrlCEndsAConsumerAtOnceAndItsGroupResumes(t *testing.T) {
 	b := harness.Start(t, harness.Options{})
-	ok(t, "1\n2\n3\n", "produce", "t", "--broker", b.Addr)
-	cmd, _, stdout, stderr := start(t, "consume", "t", "--group", "g", "--broker", b.Addr)
+	ok(t, "1\n2\n3\n", "produce", "t", "--bootstrap-server", b.Addr)
+	cmd, _, stdout, stderr := start(t, "consume", "t", "--group", "g", "--bootstrap-server", b.Addr)
 	harness.Eventually(t, waitLimit, "three records are printed", func() error {
 		if stdout.String() != "1\n2\n3\n" {
 			return fmt.Errorf("got %q, %q", stdout, stderr)
@@ -82,20 +82,20 @@ func TestCtrlCEndsAConsumerAtOnceAndItsGroupResumes(t *testing.T) {
 	if code, took := interrupt(t, cmd, syscall.SIGINT); code != 0 || took > stopLimit {
 		t.Errorf("status %d after %v: %s", code, took, stderr)
 	}
-	ok(t, "4\n", "produce", "t", "--broker", b.Addr)
-	if got := ok(t, "", "consume", "t", "--group", "g", "--max", "1", "--broker", b.Addr); got != "4\n" {
+	ok(t, "4\n", "produce", "t", "--bootstrap-server", b.Addr)
+	if got := ok(t, "", "consume", "t", "--group", "g", "--max", "1", "--bootstrap-server", b.Addr); got != "4\n" {
 		t.Errorf("the group goes on with %q", got)
 	}
 }
 
 func TestCtrlCEndsAProducerThatWaitsForInput(t *testing.T) {
 	b := harness.Start(t, harness.Options{})
-	cmd, stdin, _, stderr := start(t, "produce", "t", "--broker", b.Addr)
+	cmd, stdin, _, stderr := start(t, "produce", "t", "--bootstrap-server", b.Addr)
 	if _, err := io.WriteString(stdin, "typed\n"); err != nil {
 		t.Fatal(err)
 	}
 	harness.Eventually(t, waitLimit, "the typed line is there", func() error {
-		got, text, _ := strata(t, "", "consume", "t", "--until-end", "--broker", b.Addr)
+		got, text, _ := strata(t, "", "consume", "t", "--until-end", "--bootstrap-server", b.Addr)
 		if got != "typed\n" {
 			return fmt.Errorf("got %q, %q", got, text)
 		}
@@ -109,13 +109,13 @@ func TestCtrlCEndsAProducerThatWaitsForInput(t *testing.T) {
 
 func TestSecondSignalKills(t *testing.T) {
 	b := harness.Start(t, harness.Options{})
-	ok(t, strings.Repeat("a line that nobody will read\n", 10000), "produce", "t", "--broker", b.Addr)
+	ok(t, strings.Repeat("a line that nobody will read\n", 10000), "produce", "t", "--bootstrap-server", b.Addr)
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = reader.Close() }()
-	cmd := exec.CommandContext(t.Context(), harness.Binary(t), "consume", "t", "--from", "beginning", "--broker", b.Addr)
+	cmd := exec.CommandContext(t.Context(), harness.Binary(t), "consume", "t", "--from", "beginning", "--bootstrap-server", b.Addr)
 	cmd.Stdout = writer
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

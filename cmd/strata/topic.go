@@ -1,59 +1,57 @@
 package main
 
 import (
-	"context"
-	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 func topicCommand() *cobra.Command {
 	var cl client
 	c := &cobra.Command{
 		Use:   "topic",
-		Short: "Create, list, describe and delete topics",
+		Short: "Create, list, describe, change and delete topics",
 		Example: `  strata topic create clicks --partitions 6
   strata topic list
   strata topic describe clicks
+  strata topic offsets clicks --at 2016-02-29T12:00:00Z
+  strata topic alter clicks --partitions 12
   strata topic delete clicks`,
 	}
 	cl.flags(c)
 	parent(c)
-	c.AddCommand(topicCreateCommand(&cl), topicListCommand(&cl), topicDescribeCommand(&cl), topicDeleteCommand(&cl))
+	c.AddCommand(topicCreateCommand(&cl), topicListCommand(&cl), topicDescribeCommand(&cl), topicOffsetsCommand(&cl), topicAlterCommand(&cl),
+		topicTrimCommand(&cl), topicDeleteCommand(&cl))
 	return c
-}
-
-// admin runs fn with an admin client.
-func (c *client) admin(ctx context.Context, fn func(*kadm.Client) error) error {
-	cl, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	return fn(kadm.NewClient(cl))
 }
 
 func topicCreateCommand(cl *client) *cobra.Command {
 	var partitions int32
 	var replicas int16
 	var config []string
+	var passOver bool
 	c := &cobra.Command{
 		Use:   "create TOPIC...",
 		Short: "Create topics",
 		Long:  "Create topics. Settings that are not given follow the broker's; `strata settings --scope topic` lists them.",
 		Example: `  strata topic create clicks
   strata topic create clicks --partitions 6 --config retention.ms=-1
-  strata topic create archive --config segment.bytes=1048576 --config local.retention.bytes=1`,
+  strata topic create archive --config segment.bytes=1048576 --config local.retention.bytes=1
+  strata topic create clicks --if-not-exists`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, topics []string) error {
 			pairs, err := parsePairs("config", config)
 			if err != nil {
 				return err
+			}
+			if partitions == 0 || partitions < -1 {
+				return usage("--partitions %d: want 1 or more", partitions)
 			}
 			configs := map[string]*string{}
 			for name, value := range pairs {
@@ -62,10 +60,14 @@ func topicCreateCommand(cl *client) *cobra.Command {
 			return cl.admin(cmd.Context(), func(adm *kadm.Client) error {
 				created, err := adm.CreateTopics(cmd.Context(), partitions, replicas, configs, topics...)
 				if err != nil {
-					return err
+					return explain(err, "")
 				}
-				return eachTopic(cmd.OutOrStdout(), "created", topics, func(topic string) (string, error) {
-					return created[topic].ErrMessage, created[topic].Err
+				return eachNamed(cmd, "topic", "created", topics, func(topic string) (string, error) {
+					err := created[topic].Err
+					if passOver && errors.Is(err, kerr.TopicAlreadyExists) {
+						return "exists", nil
+					}
+					return "created", explain(err, created[topic].ErrMessage)
 				})
 			})
 		},
@@ -73,6 +75,7 @@ func topicCreateCommand(cl *client) *cobra.Command {
 	c.Flags().Int32Var(&partitions, "partitions", -1, "`N` partitions (default: num.partitions of the broker)")
 	c.Flags().Int16Var(&replicas, "replication-factor", -1, "`N` replicas (default: default.replication.factor of the broker)")
 	c.Flags().StringArrayVar(&config, "config", nil, "topic setting, `key=value`; may be given often")
+	c.Flags().BoolVar(&passOver, "if-not-exists", false, "pass over topics that exist, whatever they are like")
 	noDefaults(c, "partitions", "replication-factor")
 	return c
 }
@@ -88,27 +91,57 @@ func noDefaults(c *cobra.Command, flags ...string) {
 	}
 }
 
-// eachTopic prints one line for each topic that is done and gives one error for
-// those that are not.
-func eachTopic(w io.Writer, done string, topics []string, result func(topic string) (text string, err error)) error {
+// namedResult is what became of one topic or group, in JSON.
+type namedResult struct {
+	Topic  string `json:"topic,omitempty"`
+	Group  string `json:"group,omitempty"`
+	Result string `json:"result"` // created, deleted and so on, or failed
+	Error  string `json:"error,omitempty"`
+}
+
+// eachNamed prints what became of each topic or group and gives one error for
+// those that failed; what was to be done to them is done.
+func eachNamed(cmd *cobra.Command, kind, done string, names []string, result func(name string) (became string, err error)) error {
+	var results []namedResult
 	var failed []string
-	for _, topic := range topics {
-		text, err := result(topic)
-		switch {
-		case err == nil:
-			if _, err := fmt.Fprintf(w, "%s %s\n", done, topic); err != nil {
+	for _, name := range names {
+		became, err := result(name)
+		r := namedResult{Result: became}
+		if kind == "group" {
+			r.Group = name
+		} else {
+			r.Topic = name
+		}
+		if err != nil {
+			r.Result, r.Error = "failed", err.Error()
+			failed = append(failed, name+": "+err.Error())
+		}
+		results = append(results, r)
+	}
+	err := answer(cmd, map[string]any{"results": results}, func(w io.Writer) error {
+		for i, r := range results {
+			if r.Error != "" {
+				continue
+			}
+			if _, err := fmt.Fprintf(w, "%s %s\n", r.Result, names[i]); err != nil {
 				return err
 			}
-		case text != "":
-			failed = append(failed, topic+": "+text)
-		default:
-			failed = append(failed, topic+": "+err.Error())
 		}
+		return nil
+	})
+	if err == nil && failed != nil {
+		err = fmt.Errorf("not %s: %s", done, strings.Join(failed, "; "))
 	}
-	if failed != nil {
-		return fmt.Errorf("not %s: %s", done, strings.Join(failed, "; "))
-	}
-	return nil
+	return err
+}
+
+// topicJSON is a topic in a list.
+type topicJSON struct {
+	Topic      string `json:"topic"`
+	ID         string `json:"id"`
+	Internal   bool   `json:"internal"`
+	Partitions int    `json:"partitions"`
+	Replicas   int    `json:"replication_factor"`
 }
 
 func topicListCommand(cl *client) *cobra.Command {
@@ -117,20 +150,27 @@ func topicListCommand(cl *client) *cobra.Command {
 		Use:   "list",
 		Short: "List topics",
 		Example: `  strata topic list
-  strata topic list --internal`,
+  strata topic list --internal
+  strata topic list --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cl.admin(cmd.Context(), func(adm *kadm.Client) error {
-				topics, err := adm.ListTopicsWithInternal(cmd.Context())
+				all, err := adm.ListTopicsWithInternal(cmd.Context())
 				if err != nil {
-					return err
+					return explain(err, "")
 				}
-				return table(cmd.OutOrStdout(), "TOPIC\tPARTITIONS\tREPLICAS", func(row func(format string, args ...any)) {
-					for _, t := range topics.Sorted() {
-						if internal || !t.IsInternal {
-							row("%s\t%d\t%d", t.Topic, len(t.Partitions), t.Partitions.NumReplicas())
-						}
+				topics := []topicJSON{}
+				for _, t := range all.Sorted() {
+					if internal || !t.IsInternal {
+						topics = append(topics, topicJSON{t.Topic, topicID(t.ID), t.IsInternal, len(t.Partitions), t.Partitions.NumReplicas()})
 					}
+				}
+				return answer(cmd, map[string]any{"topics": topics}, func(w io.Writer) error {
+					return table(w, "TOPIC\tPARTITIONS\tREPLICAS", func(row func(format string, args ...any)) {
+						for _, t := range topics {
+							row("%s\t%d\t%d", t.Topic, t.Partitions, t.Replicas)
+						}
+					})
 				})
 			})
 		},
@@ -139,132 +179,80 @@ func topicListCommand(cl *client) *cobra.Command {
 	return c
 }
 
-func table(w io.Writer, head string, rows func(row func(format string, args ...any))) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	var text strings.Builder
-	text.WriteString(head + "\n")
-	rows(func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) })
-	if _, err := io.WriteString(tw, text.String()); err != nil {
-		return err
-	}
-	return tw.Flush()
-}
-
-func topicDescribeCommand(cl *client) *cobra.Command {
-	var all bool
+func topicAlterCommand(cl *client) *cobra.Command {
+	var partitions int
 	c := &cobra.Command{
-		Use:   "describe TOPIC...",
-		Short: "Show partitions, offsets and settings of topics",
-		Long: `Show partitions, offsets and settings of topics. LOCAL is the first offset on local disk:
-what lies below it comes from the bucket. An end is the offset after the last record: TIERED-END
-of those in the bucket (0: none; tiered-end of strata bucket ls), END of all.`,
-		Example: `  strata topic describe clicks
-  strata topic describe clicks --all-settings`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, topics []string) error {
-			return cl.admin(cmd.Context(), func(adm *kadm.Client) error {
-				for i, topic := range topics {
-					if i > 0 {
-						_, _ = fmt.Fprintln(cmd.OutOrStdout())
-					}
-					if err := describeTopic(cmd.Context(), adm, cmd.OutOrStdout(), topic, all); err != nil {
-						return fmt.Errorf("%s: %w", topic, err)
-					}
-				}
-				return nil
-			})
-		},
-	}
-	c.Flags().BoolVar(&all, "all-settings", false, "show settings that have their default too")
-	return c
-}
-
-func describeTopic(ctx context.Context, adm *kadm.Client, w io.Writer, topic string, all bool) error {
-	topics, err := adm.ListTopics(ctx, topic)
-	if err != nil {
-		return err
-	}
-	detail := topics[topic]
-	if detail.Err != nil {
-		return detail.Err
-	}
-	offsets := map[string]kadm.ListedOffsets{}
-	for name, list := range map[string]func(context.Context, ...string) (kadm.ListedOffsets, error){
-		"start": adm.ListStartOffsets, "local": adm.ListLocalLogStartOffsets, "tiered": adm.ListLatestRemoteOffsets, "end": adm.ListEndOffsets,
-	} {
-		if offsets[name], err = list(ctx, topic); err != nil {
-			return err
-		}
-	}
-	offset := func(name string, partition int32) string {
-		o, ok := offsets[name].Lookup(topic, partition)
-		if !ok || o.Err != nil {
-			return "?"
-		}
-		if name == "tiered" {
-			o.Offset++ // Kafka's answer is the last record's offset, -1 for none (KIP-1005)
-		}
-		return fmt.Sprint(o.Offset)
-	}
-	if _, err := fmt.Fprintf(w, "%s  id %s\n", topic, base64.RawURLEncoding.EncodeToString(detail.ID[:])); err != nil {
-		return err
-	}
-	err = table(w, "PARTITION\tLEADER\tEPOCH\tREPLICAS\tISR\tSTART\tLOCAL\tTIERED-END\tEND", func(row func(format string, args ...any)) {
-		for _, p := range detail.Partitions.Sorted() {
-			row("%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s", p.Partition, p.Leader, p.LeaderEpoch, join(p.Replicas), join(p.ISR),
-				offset("start", p.Partition), offset("local", p.Partition), offset("tiered", p.Partition), offset("end", p.Partition))
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return describeSettings(ctx, adm, w, topic, all)
-}
-
-func join(ids []int32) string {
-	return strings.Trim(strings.ReplaceAll(fmt.Sprint(ids), " ", ","), "[]")
-}
-
-func describeSettings(ctx context.Context, adm *kadm.Client, w io.Writer, topic string, all bool) error {
-	configs, err := adm.DescribeTopicConfigs(ctx, topic)
-	if err != nil {
-		return err
-	}
-	resource, err := configs.On(topic, nil)
-	if err != nil {
-		return err
-	}
-	if resource.Err != nil {
-		return resource.Err
-	}
-	for _, c := range resource.Configs {
-		if all || c.Source.String() == "DYNAMIC_TOPIC_CONFIG" {
-			if _, err := fmt.Fprintf(w, "%s=%s\n", c.Key, c.MaybeValue()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func topicDeleteCommand(cl *client) *cobra.Command {
-	return &cobra.Command{
-		Use:   "delete TOPIC...",
-		Short: "Delete topics, their objects in the bucket too",
-		Long: `Delete topics with all their records. Their objects go from the bucket a while later
-(strata.sweep.grace.ms, strata.sweep.interval.ms).`,
-		Example: "  strata topic delete clicks",
+		Use:   "alter TOPIC...",
+		Short: "Give topics more partitions",
+		Long: `Give topics more partitions; there can never be fewer. New records of a key may go to another
+partition than those before. For settings see strata config.`,
+		Example: "  strata topic alter clicks --partitions 12",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, topics []string) error {
+			if partitions < 1 {
+				return usage("--partitions %d: want 1 or more", partitions)
+			}
 			return cl.admin(cmd.Context(), func(adm *kadm.Client) error {
-				deleted, err := adm.DeleteTopics(cmd.Context(), topics...)
+				altered, err := adm.UpdatePartitions(cmd.Context(), partitions, topics...)
 				if err != nil {
-					return err
+					return explain(err, "")
 				}
-				return eachTopic(cmd.OutOrStdout(), "deleted", topics, func(topic string) (string, error) {
-					return deleted[topic].ErrMessage, deleted[topic].Err
+				return eachNamed(cmd, "topic", "altered", topics, func(topic string) (string, error) {
+					return "altered", explain(altered[topic].Err, altered[topic].ErrMessage)
 				})
 			})
 		},
 	}
+	c.Flags().IntVar(&partitions, "partitions", 0, "`N` partitions in all")
+	return c
+}
+
+func topicDeleteCommand(cl *client) *cobra.Command {
+	var passOver bool
+	c := &cobra.Command{
+		Use:   "delete TOPIC...",
+		Short: "Delete topics, their objects in the bucket too",
+		Long: `Delete topics with all their records. Their objects go from the bucket a while later
+(strata.sweep.grace.ms, strata.sweep.interval.ms).`,
+		Example: `  strata topic delete clicks
+  strata topic delete clicks views --if-exists`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, topics []string) error {
+			return cl.admin(cmd.Context(), func(adm *kadm.Client) error {
+				deleted, err := adm.DeleteTopics(cmd.Context(), topics...)
+				if err != nil {
+					return explain(err, "")
+				}
+				return eachNamed(cmd, "topic", "deleted", topics, func(topic string) (string, error) {
+					err := deleted[topic].Err
+					if passOver && errors.Is(err, kerr.UnknownTopicOrPartition) {
+						return "absent", nil
+					}
+					return "deleted", explain(err, deleted[topic].ErrMessage)
+				})
+			})
+		},
+	}
+	c.Flags().BoolVar(&passOver, "if-exists", false, "pass over topics that do not exist")
+	return c
+}
+
+// topicDetails asks for topics, which must be there, in the order of names.
+func topicDetails(cmd *cobra.Command, adm *kadm.Client, names []string) ([]kadm.TopicDetail, error) {
+	topics, err := adm.ListTopics(cmd.Context(), names...)
+	if err != nil {
+		return nil, explain(err, "")
+	}
+	var out []kadm.TopicDetail
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		t, ok := topics[name]
+		if !ok {
+			t.Err = kerr.UnknownTopicOrPartition
+		}
+		if t.Err != nil {
+			return nil, fmt.Errorf("topic %s: %w", name, explain(t.Err, ""))
+		}
+		out = append(out, t)
+	}
+	return out, nil
 }
