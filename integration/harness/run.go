@@ -26,9 +26,10 @@ type Result struct {
 // process's environment.
 func Run(tb testing.TB, env []string, args ...string) Result {
 	tb.Helper()
+	binary := Binary(tb) // which may have to be built first
 	ctx, cancel := context.WithTimeout(tb.Context(), runLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, Binary(tb), args...)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Dir = tb.TempDir()
 	var stdout, stderr bytes.Buffer
