@@ -50,65 +50,23 @@ func (b *Bucket) catPartition(ctx context.Context, row metadata.Partition, from 
 	return nil
 }
 
-// catSegment reads one object from the chunk that holds from, a chunk at a time.
+// catSegment yields the committed records of one object from an offset on.
 func (b *Bucket) catSegment(ctx context.Context, e format.Entry, from protocol.Offset, yield func(record.Record, error) bool) error {
-	tail, err := b.read.get(ctx, e.ObjectKey, e.IndexOffset, int64(e.IndexLength))
-	if err != nil {
-		return err
-	}
-	x, err := format.DecodeIndex(tail, e)
-	if err != nil {
-		return err
-	}
 	from = max(from, e.Base)
-	pos := x.Floor(from)
-	var buf []byte
-	for i := int(pos / int64(e.ChunkSize)); i < x.Chunks(); i++ {
-		off, n := x.ChunkRange(i)
-		chunk, err := b.read.get(ctx, e.ObjectKey, off, n)
-		if err != nil {
-			return err
-		}
-		if err := x.CheckChunk(i, chunk); err != nil {
-			return err
-		}
-		buf = append(buf, chunk[max(0, pos-off):]...) // only the first chunk begins below pos
-		if buf, err = catBatches(buf, x, e, from, yield); err != nil {
-			return err
-		}
-	}
-	if len(buf) > 0 {
-		return &format.CorruptError{Part: format.BatchPart, Detail: fmt.Sprintf("the batches end inside one, %d bytes are left", len(buf))}
-	}
-	return nil
-}
-
-// catBatches takes the whole batches off buf and gives what is left.
-func catBatches(buf []byte, x *format.Index, e format.Entry, from protocol.Offset, yield func(record.Record, error) bool) ([]byte, error) {
-	for {
-		batch, rest, err := record.Split(buf)
-		if errors.Is(err, record.ErrShort) {
-			return buf, nil
-		}
-		if err == nil {
-			err = batch.Check()
-		}
-		if err != nil {
-			return nil, &format.CorruptError{Part: format.BatchPart, Detail: err.Error()}
-		}
-		buf = rest
-		if batch.NextOffset() <= from || batch.BaseOffset() >= e.End || batch.Control() || aborted(batch, x.Aborted()) {
-			continue
+	return b.eachBatch(ctx, e, from, func(x *format.Index, batch record.Batch) error {
+		if batch.Control() || aborted(batch, x.Aborted()) {
+			return nil
 		}
 		for r, err := range batch.Records(decodeBudget) {
 			if err != nil {
-				return nil, fmt.Errorf("batch at offset %d: %w", batch.BaseOffset(), err)
+				return fmt.Errorf("batch at offset %d: %w", batch.BaseOffset(), err)
 			}
 			if from <= r.Offset && r.Offset < e.End && !yield(r, nil) {
-				return nil, errStopped
+				return errStopped
 			}
 		}
-	}
+		return nil
+	})
 }
 
 // aborted tells whether a batch is of one of the transactions.
