@@ -95,6 +95,10 @@ docs: build ## write the reference pages in docs/
 	bin/strata settings --markdown >docs/settings.md
 	bin/strata apis --markdown >docs/apis.md
 
+.PHONY: images
+images: ## build the images strata and strata-minio, from scratch: docker/compose.yaml runs them
+	docker/build.sh
+
 .PHONY: seeds
 seeds: ## a long simulation: COUNT seeds from SEED on
 	go test -v -count=1 -timeout 24h -run '^TestSimulation$$' ./tiering -sim.first=$(SEED) -sim.seeds=$(COUNT)

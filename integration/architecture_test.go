@@ -51,12 +51,14 @@ var house = []room{
 	{"tiering/plan", []string{"protocol", "metadata", "tiering/format"}},
 	{"tiering/cache", []string{"tiering/object"}},
 	{"tiering/recovery", []string{"protocol", "protocol/record", "metadata", "tiering/cache", "tiering/format", "tiering/object"}},
+	{"tiering/export", []string{"protocol", "protocol/record", "tiering/object", "tiering/recovery"}},
 	{"tiering", []string{"protocol", "protocol/record", "protocol/compact", "metadata", "metadata/metadatapb", "tiering/cache", "tiering/format", "tiering/object", "tiering/plan"}},
 
 	{"broker/isr", []string{"protocol", "metadata"}},
 	{"broker/producer", []string{"protocol", "protocol/record"}},
 	{"broker/group", []string{"protocol", "metadata"}},
 	{"broker/vfs", nil},
+	{"broker/inspect", []string{"protocol", "protocol/record", "broker/producer"}},
 	{"broker/log", []string{"protocol", "protocol/record", "protocol/compact", "broker/producer", "broker/vfs"}},
 	{"broker/replica", []string{"protocol", "protocol/record", "metadata", "metadata/metadatapb", "broker/isr", "broker/log", "broker/producer"}},
 	{"broker/coordinator", []string{"protocol", "protocol/record", "metadata", "broker/group"}},
@@ -65,7 +67,7 @@ var house = []room{
 	{"broker/api", []string{"protocol", "protocol/record", "metadata", "broker/admin", "broker/coordinator", "broker/replica", "broker/server"}},
 	{"broker", []string{"protocol", "protocol/record", "metadata", "metadata/*", "tiering", "tiering/*", "tiering/object/*", "broker/*"}},
 
-	{"cmd/strata", []string{"protocol", "protocol/record", "metadata", "tiering/object", "tiering/object/drivers", "tiering/recovery", "broker"}},
+	{"cmd/strata", []string{"protocol", "protocol/record", "metadata", "tiering/object", "tiering/object/drivers", "tiering/export", "tiering/recovery", "broker", "broker/inspect"}},
 }
 
 func matches(patterns []string, pkg string) bool {

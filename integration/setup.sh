@@ -3,7 +3,7 @@
 # distribution's packages, else it names the missing package and exits 1.
 # Nothing is done twice, so that a later run takes no time.
 #
-#   integration/setup.sh PART...     parts: kcat kafka minio gcc protoc docker perf
+#   integration/setup.sh PART...     parts: kcat kafka minio gcc protoc docker compose perf
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -37,9 +37,10 @@ for part in "$@"; do
 	gcc) want gcc gcc libc6-dev ;;
 	protoc) want protoc protobuf-compiler ;;
 	docker) want dockerd docker.io ;;
+	compose) want docker-compose docker-compose ;;
 	perf) want perf linux-perf ;;
 	*)
-		say "unknown part $part: want kcat, kafka, minio, gcc, protoc, docker or perf"
+		say "unknown part $part: want kcat, kafka, minio, gcc, protoc, docker, compose or perf"
 		exit 2
 		;;
 	esac

@@ -34,10 +34,11 @@ from MINIO_ACCESS_KEY and MINIO_SECRET_KEY, the AWS variables and files, or mc's
 		Example: `  strata bucket ls dir://$PWD/strata-data/bucket
   strata bucket cat dir://$PWD/strata-data/bucket clicks/0
   strata bucket verify 's3://archive/prod?endpoint=http://127.0.0.1:9000&region=us-east-1'
-  strata bucket ls 'minio://archive/prod?endpoint=127.0.0.1:9000&secure=false'`,
+  strata bucket ls 'minio://archive/prod?endpoint=127.0.0.1:9000&secure=false'
+  strata bucket export dir://$PWD/strata-data/bucket clicks --to /tmp/out`,
 	}
 	parent(c)
-	c.AddCommand(bucketLsCommand(), bucketCatCommand(), bucketVerifyCommand())
+	c.AddCommand(bucketLsCommand(), bucketCatCommand(), bucketVerifyCommand(), bucketExportCommand())
 	return c
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	_ "golang.org/x/crypto/x509roots/fallback" // an image from scratch has no certificates of its own
 )
 
 // repeatedSignal is how soon after the first a signal is the same one.
@@ -88,12 +89,12 @@ bucket (a directory or anything that speaks S3), and any client reads both as on
 	root.AddGroup(
 		&cobra.Group{ID: "broker", Title: "Run a broker:"},
 		&cobra.Group{ID: "client", Title: "Use one:"},
-		&cobra.Group{ID: "tool", Title: "Look at a bucket, look things up:"},
+		&cobra.Group{ID: "tool", Title: "Look at a bucket or at log files, look things up:"},
 	)
 	for group, commands := range map[string][]*cobra.Command{
 		"broker": {devCommand(), serverCommand()},
 		"client": {topicCommand(), configCommand(), groupCommand(), produceCommand(), consumeCommand(), healthCommand()},
-		"tool":   {bucketCommand(), settingsCommand(), apisCommand(), versionCommand()},
+		"tool":   {bucketCommand(), logCommand(), settingsCommand(), apisCommand(), versionCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group
