@@ -76,6 +76,7 @@ var (
 	mTopicsTotal     = metric{"kafka_controller_kafkacontroller_globaltopiccount", "Topics of the cluster.", gauge, nil}
 	mPartsTotal      = metric{"kafka_controller_kafkacontroller_globalpartitioncount", "Partitions of the cluster.", gauge, nil}
 	mImageIndex      = metric{"strata_metadata_applied_index", "Index of the last metadata command applied.", gauge, nil}
+	mOverBudget      = metric{"strata_disk_over_budget", "1 while produce is refused because the logs have used up strata.disk.budget.bytes.", gauge, nil}
 	mDiskFree        = metric{"strata_disk_free_bytes", "Free bytes where the data folder lies.", gauge, nil}
 
 	mCopyBytes    = metric{"kafka_server_brokertopicmetrics_remotecopybytes_total", "Bytes of segments that were uploaded.", counter, nil}
@@ -217,6 +218,11 @@ func (c collector) cluster(e emitter) {
 	e.emit(mTopicsTotal, float64(img.TopicCount()))
 	e.emit(mPartsTotal, float64(img.PartitionCount()))
 	e.emit(mImageIndex, float64(img.Index()))
+	over := 0.0
+	if c.b.dir.OverBudget() {
+		over = 1
+	}
+	e.emit(mOverBudget, over)
 	if free, err := c.b.dir.Free(); err == nil {
 		e.emit(mDiskFree, float64(free))
 	}

@@ -40,6 +40,7 @@ type Archiver struct {
 	pages   *pages
 	owner   *ownerGuard
 	backoff backoff
+	causes  *causes
 	stats   archiverCounters
 	wake    chan struct{} // one token: something changed for the dispatcher
 	flushed sync.Mutex    // held while log starts are proposed: one proposal at a time
@@ -90,6 +91,7 @@ func NewArchiver(cfg ArchiverConfig) *Archiver {
 		pages:   newPages(newFetcher(cfg.Store, cfg.Deadline, cfg.Rand), archiverPageBytes),
 		owner:   newOwnerGuard(cfg.Store, cfg.Deadline, cfg.Logger.With("of", "segments")),
 		backoff: backoff{first: cfg.RetryBackoff, most: cfg.RetryBackoffMax, rand: cfg.Rand},
+		causes:  newCauses(cfg.Logger, "tiering turn failed: uploads are behind until it succeeds", "uploads go on"),
 		wake:    make(chan struct{}, 1),
 		parts:   map[protocol.PartitionKey]*part{},
 		limit:   limiter{most: cfg.Parallel, now: cfg.Parallel},
@@ -215,7 +217,7 @@ func (a *Archiver) runTurn(ctx context.Context, k protocol.PartitionKey, p *part
 		wait := a.backoff.after(p.failures)
 		p.state = waiting
 		a.late.push(k, time.Now().Add(wait))
-		a.report(k, p.failures, wait, err)
+		a.causes.failed(err, "partition", k, "failures", p.failures, "retry_in", wait)
 	case result == gone && !p.again:
 		delete(a.parts, k)
 	case result == more || p.again:
@@ -224,15 +226,6 @@ func (a *Archiver) runTurn(ctx context.Context, k protocol.PartitionKey, p *part
 	default:
 		p.failures = 0
 	}
-}
-
-// report logs failures sparsely: an outage must not flood the log.
-func (a *Archiver) report(k protocol.PartitionKey, failures int, wait time.Duration, err error) {
-	level := slog.LevelWarn
-	if failures&(failures-1) != 0 { // all but the 1st, 2nd, 4th, 8th ...
-		level = slog.LevelDebug
-	}
-	a.cfg.Logger.Log(context.Background(), level, "tiering turn failed", "partition", k, "failures", failures, "retry_in", wait, "err", err)
 }
 
 // Lag counts what of k waits for upload now. It does no I/O.

@@ -40,6 +40,7 @@ func (a *Archiver) commit(ctx context.Context, t task, entries []format.Entry) (
 	_, err = a.cfg.Metadata.Propose(ctx, c.command())
 	if err == nil || a.isCurrent(t.row.Key, version) {
 		a.stats.commits.Add(1)
+		a.causes.succeeded()
 		for _, e := range entries {
 			a.stats.copyBytes.Add(e.DataBytes)
 		}

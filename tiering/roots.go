@@ -37,6 +37,7 @@ type RootWriterConfig struct {
 type RootWriter struct {
 	cfg     RootWriterConfig
 	backoff backoff
+	causes  *causes
 	stats   rootCounters
 	wake    chan struct{} // one token: something changed
 
@@ -64,6 +65,7 @@ func NewRootWriter(cfg RootWriterConfig) *RootWriter {
 		cfg:     cfg,
 		owner:   newOwnerGuard(cfg.Store, cfg.Deadline, cfg.Logger.With("of", "roots")),
 		backoff: backoff{first: cfg.Debounce, most: 30 * cfg.Debounce, rand: cfg.Rand},
+		causes:  newCauses(cfg.Logger, "root was not written", "roots are written again"),
 		wake:    make(chan struct{}, 1),
 	}
 }
@@ -116,10 +118,11 @@ func (w *RootWriter) Run(ctx context.Context) {
 		switch {
 		case err == nil:
 			failures = 0
+			w.causes.succeeded()
 		case ctx.Err() == nil:
 			failures++
 			w.stats.errors.Add(1)
-			w.cfg.Logger.Warn("root was not written", "failures", failures, "err", err)
+			w.causes.failed(err, "failures", failures)
 		}
 	}
 }

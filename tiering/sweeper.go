@@ -54,9 +54,10 @@ type SweeperConfig struct {
 // outlived its process would have to be proved to belong to this image's history, which
 // the restore of an old root breaks. The floor is in the image, and so is safety: it never rests on a mark that was lost.
 type Sweeper struct {
-	cfg   SweeperConfig
-	fetch *fetcher
-	stats sweeperCounters
+	causes *causes
+	cfg    SweeperConfig
+	fetch  *fetcher
+	stats  sweeperCounters
 
 	// Owned by the goroutine that runs rounds.
 	marks    []mark               // oldest first; at most the first is a grace old
@@ -86,7 +87,7 @@ func NewSweeper(cfg SweeperConfig) *Sweeper {
 	if cfg.Active == nil {
 		cfg.Active = func() bool { return true }
 	}
-	return &Sweeper{cfg: cfg, fetch: newFetcher(cfg.Store, cfg.Deadline, nil)}
+	return &Sweeper{cfg: cfg, causes: newCauses(cfg.Logger, "sweeping failed", "sweeping goes on"), fetch: newFetcher(cfg.Store, cfg.Deadline, nil)}
 }
 
 // Run marks and sweeps until ctx ends. It must not run beside Round.
@@ -115,8 +116,11 @@ func (s *Sweeper) runStep(ctx context.Context, round *time.Time) {
 		*round = time.Now().Add(s.cfg.Interval - s.cfg.Interval/(2*marksPerInterval)) // the tick nearest to it
 		err = s.Round(ctx)
 	}
-	if err != nil && ctx.Err() == nil {
-		s.cfg.Logger.Warn("sweeping failed", "err", err)
+	switch {
+	case err == nil:
+		s.causes.succeeded()
+	case ctx.Err() == nil:
+		s.causes.failed(err)
 	}
 }
 

@@ -28,6 +28,9 @@ func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []Sealed
 	for _, r := range sealed[:n] {
 		e, err := a.upload(ctx, t, r)
 		if err != nil {
+			if !errors.Is(err, errSuperseded) {
+				a.stats.copyErrors.Add(1) // also where it failed before its first byte: the lag grows
+			}
 			failed = fmt.Errorf("upload [%d, %d): %w", r.Base, r.End, err)
 			break
 		}
@@ -76,7 +79,6 @@ func (a *Archiver) upload(ctx context.Context, t task, r SealedRange) (format.En
 	}
 	a.stats.copyRequests.Add(1)
 	if err := a.put(ctx, meta.ObjectKey(), segment.Body(), segment.Size()); err != nil {
-		a.stats.copyErrors.Add(1)
 		return format.Entry{}, err
 	}
 	return segment.Entry(meta.ObjectKey()), nil

@@ -18,9 +18,10 @@ import (
 // Errors of a Log.
 var (
 	ErrOffsetOutOfRange = errors.New("offset is not in this log")
-	ErrOffline          = errors.New("log is offline")          // after corruption or a failed write that could not be undone
-	ErrCorrupt          = errors.New("log is corrupt")          // wrapped by CorruptError
-	ErrDiskReserve      = errors.New("disk reserve is reached") // D7: client appends are refused
+	ErrOffline          = errors.New("log is offline")                                                                              // after corruption or a failed write that could not be undone
+	ErrCorrupt          = errors.New("log is corrupt")                                                                              // wrapped by CorruptError
+	ErrDiskReserve      = errors.New("disk reserve is reached")                                                                     // D7: client appends are refused
+	ErrDiskBudget       = errors.New("the logs have used up strata.disk.budget.bytes, and the bucket has not taken enough of them") // D22: client appends are refused
 	ErrClosed           = errors.New("log is closed")
 )
 

@@ -18,11 +18,14 @@ const snapshotSuffix = ".snapshot"
 // epoch and append time in place. It returns once they are written, not synced:
 // Events.Durable tells. A batch that an idempotent producer sent before is not added; the answer is
 // where it lies. Errors: those of package producer, record.ErrInvalid,
-// ErrDiskReserve, ErrOffline, ErrClosed, or of the file system; then nothing was added.
+// ErrDiskReserve, ErrDiskBudget, ErrOffline, ErrClosed, or of the file system; then nothing was added.
 // A client's append with a producer id is one batch.
 func (l *Log) Append(batches []byte, epoch protocol.Epoch, o AppendOptions) (AppendInfo, error) {
 	if o.Client && l.dir.BelowReserve() {
 		return AppendInfo{}, fmt.Errorf("append to %s: %w", l.name, ErrDiskReserve)
+	}
+	if o.Client && l.dir.OverBudget() {
+		return AppendInfo{}, fmt.Errorf("append to %s: %w", l.name, ErrDiskBudget)
 	}
 	l.mu.Lock()
 	info, err := l.append(batches, epoch, o)

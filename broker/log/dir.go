@@ -26,7 +26,8 @@ type Dir struct {
 	journal   *journal
 	points    *pointWriter
 	reserve   reserve
-	buffers   sync.Pool // of *[]byte, one index page long
+	budget    atomic.Bool // the logs have used up their disk budget
+	buffers   sync.Pool   // of *[]byte, one index page long
 
 	clean      bool // the last stop was
 	cleanEpoch protocol.BrokerEpoch
@@ -247,6 +248,13 @@ func (d *Dir) Path() string { return d.cfg.Path }
 // BelowReserve tells whether less than the reserve is free (DESIGN D7). The
 // file system is asked at most every 100 ms.
 func (d *Dir) BelowReserve() bool { return d.reserve.below() }
+
+// SetOverBudget says whether the logs have used up their disk budget: while they have, clients' appends
+// are refused (DESIGN D22).
+func (d *Dir) SetOverBudget(over bool) { d.budget.Store(over) }
+
+// OverBudget is what SetOverBudget said last.
+func (d *Dir) OverBudget() bool { return d.budget.Load() }
 
 // fatal ends the process where err is that of a sync.
 func (d *Dir) fatal(err error) error {

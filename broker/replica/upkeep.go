@@ -59,6 +59,12 @@ func (m *Manager) Run(ctx context.Context) {
 	defer checkpoint.Stop()
 	retry := time.NewTicker(retryInterval)
 	defer retry.Stop()
+	var measure <-chan time.Time // never, without a budget
+	if m.cfg.Static.Int("strata.disk.budget.bytes") >= 0 {
+		budget := time.NewTicker(budgetInterval)
+		defer budget.Stop()
+		measure = budget.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,6 +76,8 @@ func (m *Manager) Run(ctx context.Context) {
 			}
 		case <-retry.C:
 			m.retryOffline(ctx)
+		case <-measure:
+			m.KeepBudget(ctx)
 		case <-sweep.C:
 			m.Sweep(ctx)
 		case <-checkpoint.C:

@@ -14,8 +14,8 @@ import (
 
 // Proxy stands before an S3 server and holds chosen PUTs back. It takes a held
 // PUT whole and sends it on when it is released, whether or not the client still
-// waits by then: so does a network with a full buffer in it. Everything else
-// passes at once. Signed requests pass unchanged, since host and headers stay as the client sent them.
+// waits by then: so does a network with a full buffer in it. SetFault makes it drop, delay and answer as
+// a bucket in trouble does. Everything else passes at once. Signed requests pass unchanged, since host and headers stay as the client sent them.
 type Proxy struct {
 	Endpoint string // http://host:port, in the place of the server's
 
@@ -26,10 +26,11 @@ type Proxy struct {
 	wg     sync.WaitGroup // held PUTs
 
 	mu      sync.Mutex
-	match   func(path string) bool // nil: hold nothing; guarded by mu
-	release chan struct{}          // closed by Release; guarded by mu
-	quit    chan struct{}          // closed at the end of the test
-	held    []*HeldPut             // in the order of arrival; guarded by mu
+	match   func(path string) bool    // nil: hold nothing; guarded by mu
+	fault   func(*http.Request) Fault // nil: none; guarded by mu
+	release chan struct{}             // closed by Release; guarded by mu
+	quit    chan struct{}             // closed at the end of the test
+	held    []*HeldPut                // in the order of arrival; guarded by mu
 }
 
 // HeldPut is one PUT that was held back.
@@ -40,6 +41,60 @@ type HeldPut struct {
 	Status int
 	// Gone tells that the client had given up before the PUT was released.
 	Gone bool
+}
+
+// Fault is what a proxy does to a request instead of sending it on and giving the answer.
+type Fault struct {
+	Drop   bool          // break the connection, the server sees nothing
+	Status int           // answer so, with Code; the server sees nothing
+	Code   string        // of S3
+	Delay  time.Duration // before it is sent on
+	Late   bool          // it is sent on and takes effect, the client never learns that
+}
+
+// SetFault asks fault about each request from now on; nil ends all faults.
+func (p *Proxy) SetFault(fault func(*http.Request) Fault) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fault = fault
+}
+
+// suffer tells whether the request was dealt with.
+func (p *Proxy) suffer(w http.ResponseWriter, r *http.Request, body []byte) bool {
+	p.mu.Lock()
+	ask := p.fault
+	p.mu.Unlock()
+	if ask == nil {
+		return false
+	}
+	f := ask(r)
+	switch {
+	case f.Drop:
+		panic(http.ErrAbortHandler)
+	case f.Status != 0:
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(f.Status)
+		if r.Method != http.MethodHead {
+			_, _ = fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>a fault of the test</Message></Error>`, f.Code)
+		}
+		return true
+	case f.Late:
+		if resp, err := p.forward(context.WithoutCancel(r.Context()), r, body); err == nil {
+			_ = resp.Body.Close() // nobody reads it
+		}
+		select {
+		case <-r.Context().Done(): // the client has given up
+		case <-p.quit:
+		}
+		panic(http.ErrAbortHandler)
+	case f.Delay > 0:
+		select {
+		case <-time.After(f.Delay):
+		case <-r.Context().Done():
+		case <-p.quit:
+		}
+	}
+	return false
 }
 
 // NewProxy starts a proxy before target, the endpoint of an S3 server
@@ -154,6 +209,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client broke off before the server would have had it whole
+	}
+	if p.suffer(w, r, body) {
+		return
 	}
 	ctx := r.Context()
 	h, release := p.gate(r, int64(len(body)))
