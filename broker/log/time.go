@@ -168,9 +168,13 @@ func (s *segment) latest(start, below protocol.Offset, least protocol.Timestamp)
 		if best, ok, err = s.seek(last, filled.size); err != nil || ok && best.base >= start {
 			return best, ok, err
 		}
-		best, ok = place{}, false
 	}
-	// The greatest lies outside: the headers tell.
+	return s.latestByHeaders(start, below, least)
+}
+
+// latestByHeaders is latest where the greatest timestamp of the segment lies outside of the range.
+func (s *segment) latestByHeaders(start, below protocol.Offset, least protocol.Timestamp) (best place, ok bool, err error) {
+	filled := s.filled.Load()
 	pos, err := s.lookupOffset(start)
 	if err != nil {
 		return place{}, false, err

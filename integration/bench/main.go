@@ -36,15 +36,19 @@ func allRows() []row {
 	return slices.Concat(selfRows(), produceRows(), consumeRows(), latencyRows(), startRows(), memoryRows(), curveRows(), tierRows())
 }
 
+// bodies are those of the processes that a run starts.
+var bodies = map[string]func(ctx context.Context, arg string) error{
+	"load": func(_ context.Context, spec string) error { return load.Main(spec, os.Stdin, os.Stdout) },
+	"proxy": func(ctx context.Context, target string) error {
+		return store.ServeProxy(ctx, target, os.Stdin, os.Stdout)
+	},
+	"gets": store.ServeGets,
+}
+
 func command(ctx context.Context, args []string) error {
-	if len(args) == 2 { // the processes that a run starts
-		switch args[0] {
-		case "load":
-			return load.Main(args[1], os.Stdin, os.Stdout)
-		case "proxy":
-			return store.ServeProxy(ctx, args[1], os.Stdin, os.Stdout)
-		case "gets":
-			return store.ServeGets(ctx, args[1])
+	if len(args) == 2 {
+		if body, ok := bodies[args[0]]; ok {
+			return body(ctx, args[1])
 		}
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)

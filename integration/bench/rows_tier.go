@@ -299,9 +299,12 @@ func tierRows() []row {
 				{Key: mbps, Title: "catch-up", Unit: "MB/s"},
 			},
 			Claims: []report.Claim{
-				{Metric: p99, A: beside, B: alone, AtMost: true, Target: 1.2}, {Metric: p50, A: beside, B: alone},
-				{Metric: p99, A: busy, B: alone}, {Metric: p50, A: busy, B: alone},
-				{Metric: p99, A: beside, B: busy}, {Metric: p50, A: beside, B: busy},
+				{Metric: p99, A: beside, B: alone, AtMost: true, Target: 1.2},
+				{Metric: p50, A: beside, B: alone},
+				{Metric: p99, A: busy, B: alone},
+				{Metric: p50, A: busy, B: alone},
+				{Metric: p99, A: beside, B: busy},
+				{Metric: p50, A: beside, B: busy},
 			},
 		}, catchUpProduce, disk{warmLegs, 2}},
 		{report.Row{

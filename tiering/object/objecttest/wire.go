@@ -57,6 +57,7 @@ func AnswerError(w http.ResponseWriter, status int, code string) {
 }
 
 func errorsHaveOneMeaning(t *testing.T, open openWire) {
+	t.Helper()
 	kinds := []error{object.ErrNotFound, object.ErrPrecondition, object.ErrRange, object.ErrThrottled, object.ErrNoBucket, object.ErrDenied, object.ErrFull}
 	for _, c := range []struct {
 		status int
@@ -110,6 +111,7 @@ func errorsHaveOneMeaning(t *testing.T, open openWire) {
 }
 
 func ifMatchOnAMissingObject(t *testing.T, open openWire) {
+	t.Helper()
 	s := open(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("If-Match") != `"etag"` {
 			t.Errorf("If-Match %q", r.Header.Get("If-Match"))
@@ -122,6 +124,7 @@ func ifMatchOnAMissingObject(t *testing.T, open openWire) {
 }
 
 func putIsOneRequest(t *testing.T, open openWire) {
+	t.Helper()
 	body := bytes.Repeat([]byte("strata"), 4<<20) // 24 MiB: beyond where clients begin multipart uploads
 	requests := 0
 	s := open(t, func(w http.ResponseWriter, r *http.Request) {
@@ -147,6 +150,7 @@ func putIsOneRequest(t *testing.T, open openWire) {
 }
 
 func deniedPut(t *testing.T, open openWire) {
+	t.Helper()
 	for _, denials := range []int{1, 4, 1000} {
 		requests := 0
 		s := open(t, func(w http.ResponseWriter, r *http.Request) {
@@ -166,6 +170,7 @@ func deniedPut(t *testing.T, open openWire) {
 }
 
 func rangedReads(t *testing.T, open openWire) {
+	t.Helper()
 	for name, c := range map[string]struct {
 		contentRange, body string
 		length             int
@@ -200,6 +205,7 @@ func rangedReads(t *testing.T, open openWire) {
 }
 
 func deleteTellsWhatIsLeft(t *testing.T, open openWire) {
+	t.Helper()
 	var mu sync.Mutex
 	var sizes []int
 	s := open(t, func(w http.ResponseWriter, r *http.Request) {
@@ -231,54 +237,71 @@ func deleteTellsWhatIsLeft(t *testing.T, open openWire) {
 }
 
 func probeOfIgnoredConditions(t *testing.T, open openWire) {
+	t.Helper()
 	for name, ignored := range map[string]string{"If-None-Match": "If-None-Match", "If-Match": "If-Match", "If-Match on a missing object": "missing"} {
 		t.Run(name, func(t *testing.T) {
-			var mu sync.Mutex
-			etag, body := "", ""
-			writes := 0
-			s := open(t, func(w http.ResponseWriter, r *http.Request) {
-				mu.Lock()
-				defer mu.Unlock()
-				in, _ := io.ReadAll(r.Body)
-				switch r.Method {
-				case http.MethodPut:
-					match := r.Header.Get("If-Match")
-					switch {
-					case r.Header.Get("If-None-Match") != "" && etag != "" && ignored != "If-None-Match",
-						match != "" && etag != "" && match != etag && ignored != "If-Match":
-						AnswerError(w, 412, "PreconditionFailed")
-						return
-					case match != "" && etag == "" && ignored != "missing":
-						AnswerError(w, 404, "NoSuchKey")
-						return
-					}
-					writes++
-					etag, body = fmt.Sprintf(`"%d"`, writes), string(in)
-					w.Header().Set("ETag", etag)
-				case http.MethodPost:
-					etag = ""
-					_, _ = io.WriteString(w, `<DeleteResult/>`)
-				default:
-					if etag == "" {
-						AnswerError(w, 404, "NoSuchKey")
-						return
-					}
-					w.Header().Set("ETag", etag)
-					w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
-					_, _ = io.WriteString(w, body)
-				}
-			})
-			if ok, err := object.ProbeConditional(t.Context(), s, "probe"); ok || err != nil {
+			store := &careless{ignored: ignored}
+			if ok, err := object.ProbeConditional(t.Context(), open(t, store.serve), "probe"); ok || err != nil {
 				t.Errorf("%t, %v", ok, err)
 			}
-			if etag != "" {
+			if store.etag != "" {
 				t.Error("the probe left its object")
 			}
 		})
 	}
 }
 
+// careless holds one object, and ignores one kind of condition.
+type careless struct {
+	ignored string // If-None-Match, If-Match, or missing: If-Match on an object that is not there
+
+	mu         sync.Mutex
+	etag, body string
+	writes     int
+}
+
+func (c *careless) serve(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	in, _ := io.ReadAll(r.Body)
+	switch r.Method {
+	case http.MethodPut:
+		if status, code := c.refuses(r.Header); status != 0 {
+			AnswerError(w, status, code)
+			return
+		}
+		c.writes++
+		c.etag, c.body = fmt.Sprintf(`"%d"`, c.writes), string(in)
+		w.Header().Set("ETag", c.etag)
+	case http.MethodPost:
+		c.etag = ""
+		_, _ = io.WriteString(w, `<DeleteResult/>`)
+	default:
+		if c.etag == "" {
+			AnswerError(w, 404, "NoSuchKey")
+			return
+		}
+		w.Header().Set("ETag", c.etag)
+		w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+		_, _ = io.WriteString(w, c.body)
+	}
+}
+
+// refuses is the answer to a PUT whose condition does not hold; 0 where it does.
+func (c *careless) refuses(h http.Header) (status int, code string) {
+	match := h.Get("If-Match")
+	switch {
+	case h.Get("If-None-Match") != "" && c.etag != "" && c.ignored != "If-None-Match",
+		match != "" && c.etag != "" && match != c.etag && c.ignored != "If-Match":
+		return 412, "PreconditionFailed"
+	case match != "" && c.etag == "" && c.ignored != "missing":
+		return 404, "NoSuchKey"
+	}
+	return 0, ""
+}
+
 func silentStore(t *testing.T, open openWire) {
+	t.Helper()
 	s := open(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err == nil {
