@@ -51,6 +51,7 @@ var (
 	mCleanTime        = metric{"kafka_log_logcleaner_max_clean_time_secs", "Time that the last cleaning of a log took.", gauge, nil}
 	mCleanBuffer      = metric{"kafka_log_logcleaner_max_buffer_utilization_percent", "Share of the memory for keys that the last cleaning used.", gauge, nil}
 	mCleanRecopy      = metric{"kafka_log_logcleaner_cleaner_recopy_percent", "Bytes kept of those read by the last cleaning, in percent.", gauge, nil}
+	mCleanLooks       = metric{"strata_log_cleaner_looks_total", "Looks at all compacted logs for the filthiest.", counter, nil}
 	mCleanPasses      = metric{"strata_log_cleaner_passes_total", "Cleanings of a log.", counter, nil}
 	mCleanRead        = metric{"strata_log_cleaner_read_bytes_total", "Bytes that cleaning looked at.", counter, nil}
 	mCleanKept        = metric{"strata_log_cleaner_kept_bytes_total", "Bytes that cleaning left of those it looked at.", counter, nil}
@@ -185,6 +186,7 @@ func (c collector) cleaner(e emitter) {
 	e.emit(mCleanTime, s.LastTook.Seconds())
 	e.emit(mCleanBuffer, 100*s.LastMapShare)
 	e.emit(mCleanRecopy, 100*s.LastRecopy)
+	e.emit(mCleanLooks, float64(s.Looks))
 	e.emit(mCleanPasses, float64(s.Passes))
 	e.emit(mCleanRead, float64(s.BytesRead))
 	e.emit(mCleanKept, float64(s.BytesKept))

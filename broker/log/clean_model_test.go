@@ -385,3 +385,56 @@ func TestNoCrashDuringCleaningLosesOrBringsBackARecord(t *testing.T) {
 		})
 	}
 }
+
+// A start that ends an interrupted cleaning may itself be cut short: by another kill, or by a power cut that takes
+// what the killed process had not made durable.
+func TestACrashWhileAStartEndsACleaningLosesNothing(t *testing.T) {
+	cases := 0
+	const seed = 1
+	whole := vfs.NewMem()
+	cleaningLife(t, whole, seed, log.CommitFile, 0)
+	for n := 1; n <= whole.DurableSteps(); n += 7 * crashStride {
+		left := vfs.NewMem()
+		l, acked := cleaningLife(t, left, seed, log.CommitFile, n)
+		if !interrupted(t, left) {
+			continue
+		}
+		for stop := 1; ; stop++ {
+			again := left.Kill()
+			again.StopAt(stop)
+			w, err := tryStart(t, again)
+			if err == nil {
+				_, err = w.tryOpen("t", key, cleanConfig, log.Init{})
+			}
+			if w.dir != nil {
+				_ = w.dir.Close(false)
+			}
+			if err != nil && !errors.Is(err, vfs.ErrCrashed) && !errors.Is(err, log.ErrOffline) {
+				t.Fatalf("step %d, then step %d: %v", n, stop, err)
+			}
+			for _, a := range aftermaths(uint64(n<<8 + stop)) {
+				cases++
+				if err := afterCleaning(t, a.make(again), a.boot, log.CommitFile, l, acked); err != nil {
+					t.Fatalf("crash before durable step %d, then before step %d of the start, %s: %v", n, stop, a.name, err)
+				}
+			}
+			if !again.Stopped() {
+				break
+			}
+		}
+	}
+	if cases < 100 {
+		t.Errorf("only %d crashes", cases)
+	}
+	t.Logf("%d crashes recovered", cases)
+}
+
+// interrupted tells whether a cleaning was under way.
+func interrupted(t *testing.T, fsys *vfs.Mem) bool {
+	t.Helper()
+	entries, err := fsys.Kill().List(path.Join(dataDir, "t-0"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(entries, func(e vfs.Entry) bool { return strings.HasSuffix(e.Name, ".swap") })
+}

@@ -52,6 +52,7 @@ type CleanerStats struct {
 	Uncleanable      int           // logs
 	UncleanableBytes int64
 	SinceLastRun     time.Duration // since the last look
+	Looks            int64         // at all logs
 	Passes           int64
 	LastTook         time.Duration // of the newest pass
 	LastMapShare     float64
@@ -111,6 +112,7 @@ func (c *Cleaner) pick() (best CleanTarget, ok bool) {
 	defer c.mu.Unlock()
 	now := time.Now()
 	c.lastRun = now
+	defer func() { c.stats.Looks++ }()
 	there := map[*Log]bool{}
 	most := -1.0
 	c.stats.MaxDirtyRatio, c.stats.MaxOverdue = 0, 0
