@@ -1,4 +1,4 @@
-package tiering
+package tiering_test
 
 import (
 	"bytes"
@@ -10,36 +10,37 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stratabroker/strata/tiering"
 	"github.com/stratabroker/strata/tiering/object"
 )
 
 func TestACauseOfFailuresIsToldOnceAMinuteAndItsEndOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
-		c := newCauses(slog.New(slog.NewTextHandler(&text, nil)), "it failed", "it goes on")
+		c := tiering.NewCauses(slog.New(slog.NewTextHandler(&text, nil)), "it failed", "it goes on")
 		lines := func() int { return strings.Count(text.String(), "\n") }
-		c.succeeded() // nobody has failed
+		c.Succeeded() // nobody has failed
 		for i := range 1000 {
-			c.failed(fmt.Errorf("put %d: %w", i, object.ErrDenied), "partition", i)
+			c.Failed(fmt.Errorf("put %d: %w", i, object.ErrDenied), "partition", i)
 		}
 		if lines() != 1 || !strings.Contains(text.String(), `cause="access denied"`) {
 			t.Errorf("a thousand failures of one cause: %s", text.String())
 		}
-		c.failed(errors.New("dial tcp: connection refused"))
+		c.Failed(errors.New("dial tcp: connection refused"))
 		if lines() != 2 {
 			t.Errorf("another cause: %s", text.String())
 		}
-		time.Sleep(causeInterval)
-		c.failed(object.ErrDenied)
+		time.Sleep(tiering.CauseInterval)
+		c.Failed(object.ErrDenied)
 		if lines() != 3 || !strings.Contains(text.String(), "failures_since=999") {
 			t.Errorf("a minute later: %s", text.String())
 		}
-		c.succeeded()
-		c.succeeded()
+		c.Succeeded()
+		c.Succeeded()
 		if lines() != 4 || !strings.Contains(text.String(), "it goes on") {
 			t.Errorf("the end: %s", text.String())
 		}
-		c.failed(object.ErrDenied)
+		c.Failed(object.ErrDenied)
 		if lines() != 5 {
 			t.Errorf("again after the end: %s", text.String())
 		}

@@ -22,3 +22,15 @@ func CommitManifest(row metadata.Partition, v format.Version, tieredEnd protocol
 	c := manifestCommit{key: row.Key, parent: row.Manifest, version: v, tieredEnd: tieredEnd, epoch: row.LeaderEpoch}
 	return c.command()
 }
+
+// CauseInterval is how often one cause is told.
+const CauseInterval = causeInterval
+
+// NewCauses makes what tells causes.
+var NewCauses = newCauses
+
+// Failed tells of a failure.
+func (c *causes) Failed(err error, attrs ...any) { c.failed(err, attrs...) }
+
+// Succeeded tells that it is over.
+func (c *causes) Succeeded() { c.succeeded() }
