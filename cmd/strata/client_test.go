@@ -53,9 +53,9 @@ func paste(t *testing.T, stdout string) error {
 }
 
 func TestServerWarnsOfKeysThatHaveNoEffect(t *testing.T) {
-	b := harness.Start(t, harness.Options{Server: true, Set: map[string]string{"num.network.threads": "8", "log.cleaner.threads": "2"}})
+	b := harness.Start(t, harness.Options{Server: true, Set: map[string]string{"num.network.threads": "8", "num.io.threads": "2"}})
 	_, log := b.Log()
-	for _, name := range []string{"num.network.threads", "log.cleaner.threads"} {
+	for _, name := range []string{"num.network.threads", "num.io.threads"} {
 		if !regexp.MustCompile(`level=WARN .*` + regexp.QuoteMeta(name)).MatchString(log) {
 			t.Errorf("no warning names %s:\n%s", name, log)
 		}

@@ -227,7 +227,11 @@ func (c *consumer) limit(printed int64) int {
 
 // leave commits what was printed, also after ctrl-C, and leaves the group.
 func leave(ctx context.Context, cl *kgo.Client) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushGrace)
+	grace := dialTimeout
+	if ctx.Err() != nil {
+		grace = flushGrace // somebody waits for the prompt
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	if err := cl.CommitMarkedOffsets(ctx); err != nil {
 		return fmt.Errorf("commit: %w", err)
