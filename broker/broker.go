@@ -22,6 +22,7 @@ import (
 	"github.com/stratabroker/strata/broker/coordinator"
 	"github.com/stratabroker/strata/broker/group"
 	"github.com/stratabroker/strata/broker/log"
+	"github.com/stratabroker/strata/broker/loggers"
 	"github.com/stratabroker/strata/broker/replica"
 	"github.com/stratabroker/strata/broker/server"
 	"github.com/stratabroker/strata/broker/vfs"
@@ -49,7 +50,8 @@ type Broker struct {
 	groups   *coordinator.Coordinator
 	cleaner  *log.Cleaner
 	handler  *api.Handler
-	server   *server.Server
+	loggers  *loggers.Registry
+	server   atomic.Pointer[server.Server]
 	http     *httpServer
 	bound    []server.Listener
 	cold     replica.Cold
@@ -65,7 +67,8 @@ type Broker struct {
 // error is one line for people: what could not be opened, and why. Nothing is
 // left running then.
 func New(ctx context.Context, cfg Config) (_ *Broker, err error) {
-	b := &Broker{cfg: cfg}
+	b := &Broker{cfg: cfg, loggers: loggers.Of(cfg.Logger)}
+	b.cfg.Logger = b.loggers.Logger("broker")
 	if b.cfg.Fatal == nil {
 		b.cfg.Fatal = func(err error) {
 			b.cfg.Logger.Error("the broker cannot go on", "error", err)
@@ -120,7 +123,7 @@ func (b *Broker) openFolder(context.Context) error {
 	s := b.cfg.Static
 	b.dir, err = log.OpenDir(log.DirConfig{
 		FS: vfs.OS(), Path: path, MaxOpenFiles: fileHandles(s.Int("strata.file.handles"), b.cfg.Logger), DiskReserve: s.Int("strata.disk.reserve.bytes"),
-		Fsync: s.String("strata.durability") == "fsync", Commit: log.CommitPath(s.String("strata.commit.path")), BootID: bootID(), Now: time.Now, Logger: b.cfg.Logger, OnFatal: b.cfg.Fatal,
+		Fsync: s.String("strata.durability") == "fsync", Commit: log.CommitPath(s.String("strata.commit.path")), BootID: bootID(), Now: time.Now, Logger: b.loggers.Logger("broker.log"), OnFatal: b.cfg.Fatal,
 	})
 	if err != nil {
 		return fmt.Errorf("data folder %s: %w", path, err)
@@ -132,7 +135,7 @@ func (b *Broker) openFolder(context.Context) error {
 func (b *Broker) openQuorum(ctx context.Context) error {
 	var err error
 	cfg := quorum.Config{
-		Dir: filepath.Join(b.folder.path, metadataDir), NodeID: b.self(), DirectoryID: b.folder.id, Logger: b.cfg.Logger, Bootstrap: true,
+		Dir: filepath.Join(b.folder.path, metadataDir), NodeID: b.self(), DirectoryID: b.folder.id, Logger: b.loggers.Logger("metadata.quorum"), Bootstrap: true,
 	}
 	if b.restore != nil {
 		cfg.Seed = func() (*metadata.Image, error) { return b.seed(ctx) }
@@ -177,12 +180,12 @@ func (b *Broker) openReplicas(ctx context.Context) error {
 	}
 	b.replicas = replica.NewManager(replica.Config{
 		Self: b.self(), Dir: b.dir, Static: b.cfg.Static, Propose: b.node.Propose, Cold: b.cold, WholeHot: admin.Internal,
-		Sealed: b.onSealed, Leadership: b.onLeadership, Now: time.Now, Logger: b.cfg.Logger,
+		Sealed: b.onSealed, Leadership: b.onLeadership, Now: time.Now, Logger: b.loggers.Logger("broker.replica"),
 	})
 	b.cleaner = b.newCleaner()
 	b.groups = coordinator.New(coordinator.Config{
 		Partitions: offsetsTopic{b.admin, b.replicas, b.cold}, Topics: func() group.Topics { return b.node.Image() }, Group: b.cfg.groupSettings(), Ends: b.restoredEnd,
-		Logger: b.cfg.Logger,
+		Logger: b.loggers.Logger("broker.coordinator"),
 	})
 	if b.bucket != nil {
 		b.bucket.compose()
@@ -217,6 +220,7 @@ func (b *Broker) onImage(d metadata.Delta, img *metadata.Image) {
 	if b.bucket != nil {
 		b.bucket.onImage(d, img)
 	}
+	b.follow(d, img)
 }
 
 func (b *Broker) onSealed(k protocol.PartitionKey) {
@@ -233,13 +237,18 @@ func (b *Broker) onLeadership(topic string, k protocol.PartitionKey, epoch proto
 
 func (b *Broker) openServing(context.Context) error {
 	b.handler = api.New(api.Config{
-		Self: b.self(), Admin: b.admin, Replicas: b.replicas, Cold: b.cold, Groups: b.groups, Quorum: b.node.Describe, Now: time.Now, Logger: b.cfg.Logger,
+		Self: b.self(), Admin: b.admin, Replicas: b.replicas, Cold: b.cold, Groups: b.groups, Quorum: b.node.Describe, Loggers: b.loggers, Now: time.Now,
+		Logger: b.loggers.Logger("broker.api"),
 	})
 	cfg := b.cfg.serverConfig()
-	cfg.Listeners, cfg.Handler = b.bound, b.handler
-	var err error
-	b.server, err = server.New(cfg)
-	return err
+	cfg.Listeners, cfg.Handler, cfg.Logger = b.bound, b.handler, b.loggers.Logger("broker.server")
+	s, err := server.New(cfg)
+	if err != nil {
+		return err
+	}
+	b.server.Store(s)
+	b.follow(own(), b.node.Image()) // what changed until here was for a server that was not there
+	return nil
 }
 
 // Run unfences the broker and serves until ctx ends, then stops cleanly. It
@@ -259,7 +268,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.background.Wait()
 		return errors.Join(err, b.close(false))
 	}
-	b.server.Serve()
+	b.server.Load().Serve()
 	b.ready.Store(true)
 	b.cfg.Logger.Info("serving", "node.id", b.self(), "cluster.id", b.node.Image().ClusterID(), "listeners", b.Listeners())
 	var failed error
@@ -280,7 +289,7 @@ func (b *Broker) Run(ctx context.Context) error {
 func (b *Broker) stopServing() {
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
-	if err := b.server.Close(ctx); err != nil {
+	if err := b.server.Load().Close(ctx); err != nil {
 		b.cfg.Logger.Warn("connections did not end in time", "error", err)
 	}
 }

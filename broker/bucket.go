@@ -46,9 +46,9 @@ func (b *Broker) openStore(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("strata.bucket.url: %w", err)
 	}
-	k := &bucket{url: url, logger: b.cfg.Logger.With("bucket", url.String()), store: b.cfg.Store, broker: b}
+	k := &bucket{url: url, logger: b.loggers.Logger("tiering").With("bucket", url.String()), store: b.cfg.Store, broker: b}
 	if k.store == nil {
-		if k.store, err = drivers.Open(ctx, url, b.cfg.Logger); err != nil {
+		if k.store, err = drivers.Open(ctx, url, b.loggers.Logger("tiering.object")); err != nil {
 			return fmt.Errorf("strata.bucket.url=%s: %w", url, err)
 		}
 	}
@@ -87,9 +87,14 @@ func (b *Broker) bindBucket(ctx context.Context) error {
 	}
 	k.reader = tiering.NewReader(tiering.ReaderConfig{
 		Store: k.store, Metadata: b.node, CacheBytes: b.cfg.Static.Int("strata.cache.bytes"), IndexCacheBytes: b.cfg.Static.Int("strata.cache.index.bytes"),
-		Parallel: int(b.cfg.Static.Int("remote.log.reader.threads")), Logger: k.logger,
+		Parallel: int(b.cfg.Static.Int("remote.log.reader.threads")), Logger: k.named("tiering.reader"),
 	})
 	return nil
+}
+
+// named is a logger whose lines name the bucket.
+func (k *bucket) named(name string) *slog.Logger {
+	return k.broker.loggers.Logger(name).With("bucket", k.url.String())
 }
 
 func (k *bucket) bindOnce(ctx context.Context, first bool) error {
@@ -98,7 +103,7 @@ func (k *bucket) bindOnce(ctx context.Context, first bool) error {
 	}
 	_, err := tiering.Bind(ctx, tiering.BindConfig{
 		Store: k.store, Metadata: k.broker.node, URL: k.url.String(), Region: k.broker.cfg.Static.String("broker.rack"),
-		NewDataFolder: first, Logger: k.logger,
+		NewDataFolder: first, Logger: k.named("tiering.bind"),
 	})
 	return err
 }
@@ -106,16 +111,16 @@ func (k *bucket) bindOnce(ctx context.Context, first bool) error {
 // compose makes the parts that write the bucket; run starts them.
 func (k *bucket) compose() {
 	b := k.broker
-	s, logger := b.cfg.Static, k.logger
+	s, named := b.cfg.Static, k.named
 	k.archiver = tiering.NewArchiver(tiering.ArchiverConfig{
 		Store: k.store, Metadata: b.node, Hot: hot{b.replicas}, Parallel: int(s.Int("remote.log.manager.copier.thread.pool.size")),
-		Interval: s.Millis("remote.log.manager.task.interval.ms"), Deadline: s.Millis("strata.upload.timeout.ms"), Logger: logger,
+		Interval: s.Millis("remote.log.manager.task.interval.ms"), Deadline: s.Millis("strata.upload.timeout.ms"), Logger: named("tiering.archiver"),
 	})
 	k.sweeper = tiering.NewSweeper(tiering.SweeperConfig{
 		Store: k.store, Metadata: b.node, Grace: s.Millis("strata.sweep.grace.ms"), Interval: s.Millis("strata.sweep.interval.ms"),
-		Active: b.isController, Logger: logger,
+		Active: b.isController, Logger: named("tiering.sweeper"),
 	})
-	k.roots = tiering.NewRootWriter(tiering.RootWriterConfig{Store: k.store, Metadata: b.node, Active: b.isController, Logger: logger})
+	k.roots = tiering.NewRootWriter(tiering.RootWriterConfig{Store: k.store, Metadata: b.node, Active: b.isController, Logger: named("tiering.roots")})
 }
 
 func (k *bucket) onImage(d metadata.Delta, img *metadata.Image) {
@@ -123,6 +128,7 @@ func (k *bucket) onImage(d metadata.Delta, img *metadata.Image) {
 	for _, p := range d.Partitions {
 		k.archiver.Notify(p)
 	}
+	k.notify(d.Configs)
 }
 
 // run works on the bucket until ctx ends.

@@ -15,6 +15,8 @@ import (
 type Config struct {
 	// Static is the checked configuration; Validate has passed it.
 	Static *metadata.Static
+	// Logger is what the broker's named loggers write to. One that package broker/loggers made
+	// lets its levels be lowered, too, while the broker runs.
 	Logger *slog.Logger
 	// Store, if set, is used instead of what strata.bucket.url names (which must
 	// be set all the same). Close closes it.
@@ -49,7 +51,7 @@ func (c *Config) serverConfig() server.Config {
 		idle = metadata.Never
 	}
 	return server.Config{
-		Logger: c.Logger, MaxConnections: int(s.Int("max.connections")), MaxConnectionsPerIP: int(s.Int("max.connections.per.ip")),
+		MaxConnections: int(s.Int("max.connections")), MaxConnectionsPerIP: int(s.Int("max.connections.per.ip")),
 		MaxFrame: protocol.ByteSize(s.Int("strata.frame.max.bytes")), MaxProduceFrame: protocol.ByteSize(s.Int("socket.request.max.bytes")),
 		MemoryBudget: protocol.ByteSize(budget), FrameTimeout: s.Millis("strata.frame.idle.ms"), IdleTimeout: idle,
 	}

@@ -193,7 +193,7 @@ func (c collector) cleaner(e emitter) {
 }
 
 func (c collector) requests(e emitter) {
-	s := c.b.server.Stats()
+	s := c.b.server.Load().Stats()
 	for _, a := range s.APIs {
 		e.emit(mRequests, float64(a.Requests), a.Name)
 		e.emit(mReplies, float64(a.Replies), a.Name)

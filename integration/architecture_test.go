@@ -63,11 +63,12 @@ var house = []room{
 	{"broker/replica", []string{"protocol", "protocol/record", "metadata", "metadata/metadatapb", "broker/isr", "broker/log", "broker/producer"}},
 	{"broker/coordinator", []string{"protocol", "protocol/record", "metadata", "broker/group"}},
 	{"broker/server", []string{"protocol"}},
+	{"broker/loggers", nil},
 	{"broker/admin", []string{"protocol", "metadata", "metadata/metadatapb"}},
-	{"broker/api", []string{"protocol", "protocol/record", "metadata", "broker/admin", "broker/coordinator", "broker/replica", "broker/server"}},
+	{"broker/api", []string{"protocol", "protocol/record", "metadata", "broker/admin", "broker/coordinator", "broker/loggers", "broker/replica", "broker/server"}},
 	{"broker", []string{"protocol", "protocol/record", "metadata", "metadata/*", "tiering", "tiering/*", "tiering/object/*", "broker/*"}},
 
-	{"cmd/strata", []string{"protocol", "protocol/record", "metadata", "tiering/object", "tiering/object/drivers", "tiering/export", "tiering/recovery", "broker", "broker/inspect"}},
+	{"cmd/strata", []string{"protocol", "protocol/record", "metadata", "tiering/object", "tiering/object/drivers", "tiering/export", "tiering/recovery", "broker", "broker/loggers", "broker/inspect"}},
 }
 
 func matches(patterns []string, pkg string) bool {

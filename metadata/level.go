@@ -6,6 +6,9 @@ import (
 	"github.com/stratabroker/strata/metadata/metadatapb"
 )
 
+// VersionFeature is the name of the feature that gates what the metadata log may carry.
+const VersionFeature = "strata.version"
+
 // MinVersion and MaxVersion are the levels of the feature strata.version that
 // this binary can apply. A new command kind, or a new field of an old one that
 // Apply reads, raises MaxVersion; see README.md.

@@ -107,6 +107,10 @@ type ResourceType int8
 const (
 	TopicResource  ResourceType = 2
 	BrokerResource ResourceType = 4
+	// Resources without overrides in the metadata.
+	LoggerResource        ResourceType = 8
+	ClientMetricsResource ResourceType = 16
+	GroupResource         ResourceType = 32
 )
 
 // Resource names what a set of config overrides belongs to. The broker default is Name "".

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"slices"
 	"strings"
 	"sync"
 )
@@ -8,8 +9,8 @@ import (
 // brokerIndex is built once: settings are looked up for every topic.
 var brokerIndex = sync.OnceValue(func() map[string]*Setting {
 	index := map[string]*Setting{}
-	for name := range strings.FieldsSeq(ignoredBrokerSettings) {
-		index[name] = &Setting{Name: name, Type: StringSetting, Null: true, Ignored: true}
+	for _, s := range IgnoredBrokerSettings() {
+		index[s.Name] = &s
 	}
 	for _, s := range BrokerSettings() {
 		index[s.Name] = &s
@@ -20,31 +21,37 @@ var brokerIndex = sync.OnceValue(func() map[string]*Setting {
 // BrokerSetting looks up one broker setting, also one that is known and ignored.
 func BrokerSetting(name string) (*Setting, bool) {
 	s, ok := brokerIndex()[name]
-	if !ok && ignoredByPrefix(name) {
-		return &Setting{Name: name, Type: StringSetting, Null: true, Ignored: true}, true
+	if !ok {
+		if why := ignoredByPrefix(name); why != "" {
+			row := ignoredSetting(name, why)
+			return &row, true
+		}
 	}
 	return s, ok
 }
 
-// ignoredByPrefix tells names that Kafka makes up of a prefix and others: settings
-// of one listener, and of its plug-ins for tiered storage.
-func ignoredByPrefix(name string) bool {
-	for _, prefix := range []string{"listener.name.", "rsm.config.", "rlmm.config."} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
+// ignoredByPrefix tells why names have no effect that Kafka makes up of a prefix
+// and others: settings of one listener, and of its plug-ins for tiered storage.
+func ignoredByPrefix(name string) (why string) {
+	switch {
+	case strings.HasPrefix(name, "listener.name."):
+		return "listeners are PLAINTEXT only"
+	case strings.HasPrefix(name, "rsm.config."), strings.HasPrefix(name, "rlmm.config."):
+		return "Java classes cannot be loaded; the bucket is set by strata.bucket.url"
 	}
-	return false
+	return ""
 }
 
-// BrokerSettings is the table of the broker settings that strata acts on. Names
+// BrokerSettings is the table of the broker settings that strata acts on, in the order of names. Names
 // without strata. have Kafka 4.3's meaning, default and range.
 func BrokerSettings() []Setting {
 	out := identitySettings()
 	out = append(out, networkSettings()...)
 	out = append(out, logSettings()...)
 	out = append(out, groupSettings()...)
-	return append(out, strataSettings()...)
+	out = append(out, strataSettings()...)
+	slices.SortFunc(out, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
+	return out
 }
 
 func identitySettings() []Setting {
@@ -52,16 +59,16 @@ func identitySettings() []Setting {
 		{Name: "advertised.listeners", Type: ListSetting, Null: true, Doc: "Addresses that clients are told to use, NAME://host:port each; default: listeners."},
 		{Name: "auto.create.topics.enable", Type: BooleanSetting, Default: "true", Doc: "Create a topic when a client first asks for it."},
 		{Name: "broker.rack", Type: StringSetting, Null: true, Doc: "Rack or zone of this broker."},
-		{Name: "controller.listener.names", Type: ListSetting, Default: "", Doc: "Listeners of the metadata quorum; not for clients."},
+		{Name: "controller.listener.names", Type: ListSetting, Null: true, Doc: "Listeners of the metadata quorum; not for clients."},
 		{Name: "controller.quorum.bootstrap.servers", Type: ListSetting, Default: "", Doc: "host:port of controllers to join. A broker that is its own controller needs none."},
 		{Name: "default.replication.factor", Type: IntSetting, Default: "1", Min: 1, Max: 32767, Doc: "Replicas of a topic that is created without saying how many."},
 		{Name: "delete.topic.enable", Type: BooleanSetting, Default: "true", Doc: "Whether topics may be deleted."},
 		{Name: "listener.security.protocol.map", Type: StringSetting, Default: "PLAINTEXT:PLAINTEXT", Doc: "Security protocol of each listener name, NAME:PROTOCOL each. A name that is itself a protocol needs no row."},
 		{Name: "listeners", Type: ListSetting, Default: "PLAINTEXT://:9092", Doc: "Addresses to listen on, NAME://host:port each."},
-		{Name: "log.dir", Type: StringSetting, Default: "/tmp/kafka-logs", Doc: "Data directory where log.dirs is not set."},
+		{Name: "log.dir", Type: ListSetting, Default: "/tmp/kafka-logs", Doc: "Data directory where log.dirs is not set."},
 		{Name: "log.dirs", Type: ListSetting, Null: true, Doc: "The data directory. One; several are refused."},
 		{Name: "node.id", Type: IntSetting, Default: "", Null: true, Doc: "Number of this broker in the cluster. Required."},
-		{Name: "num.partitions", Type: IntSetting, Default: "1", Min: 1, Update: Dynamic, Doc: "Partitions of a topic that is created without saying how many."},
+		{Name: "num.partitions", Type: IntSetting, Default: "1", Min: 1, Doc: "Partitions of a topic that is created without saying how many."},
 		{Name: "process.roles", Type: ListSetting, Null: true, Allowed: []string{"broker", "controller"}, Doc: "Roles of this process. Every strata broker takes part in the metadata quorum: broker,controller."},
 	}
 }
@@ -70,12 +77,11 @@ func networkSettings() []Setting {
 	return []Setting{
 		{Name: "connections.max.idle.ms", Type: LongSetting, Default: "600000", Min: -1, Doc: "Close a connection that was idle this long; -1 never."},
 		{Name: "fetch.max.bytes", Type: IntSetting, Default: "57671680", Min: 1024, Doc: "Largest response to one fetch, whatever the client asks."},
-		{Name: "max.connections", Type: IntSetting, Default: "2147483647", Min: 1, Doc: "Connections at one time, all listeners together."},
-		{Name: "max.connections.per.ip", Type: IntSetting, Default: "2147483647", Min: 1, Doc: "Connections at one time from one address."},
+		{Name: "max.connections", Type: IntSetting, Default: "2147483647", Min: 1, Update: Dynamic, Doc: "Connections at one time, all listeners together."},
+		{Name: "max.connections.per.ip", Type: IntSetting, Default: "2147483647", Min: 1, Update: Dynamic, Doc: "Connections at one time from one address."},
 		{Name: "max.incremental.fetch.session.cache.slots", Type: IntSetting, Default: "1000", Doc: "Fetch sessions kept at one time; 0 for none (KIP-227)."},
 		{Name: "max.request.partition.size.limit", Type: IntSetting, Default: "2000", Min: 1, Doc: "Most partitions in one answer to DescribeTopicPartitions."},
 		{Name: "queued.max.request.bytes", Type: LongSetting, Default: "-1", Min: -1, Doc: "Memory for requests that were read and not answered; -1 takes strata.request.memory.bytes."},
-		{Name: "socket.listen.backlog.size", Type: IntSetting, Default: "50", Min: 1, Ignored: true, Doc: "Length of the accept queue. The operating system's limit is used."},
 		{Name: "socket.receive.buffer.bytes", Type: IntSetting, Default: "-1", Min: -1, Doc: "SO_RCVBUF of a client's socket; -1 leaves it to the operating system, which grows it as a producer needs (Kafka's default, 102400, costs half as much CPU again)."},
 		{Name: "socket.request.max.bytes", Type: IntSetting, Default: "104857600", Min: 1, Doc: "Largest Produce request."},
 		{Name: "socket.send.buffer.bytes", Type: IntSetting, Default: "-1", Min: -1, Doc: "SO_SNDBUF of a client's socket; -1 leaves it to the operating system, which grows it as a consumer takes what is sent (with Kafka's default, 102400, a fast consumer waits more often)."},
@@ -85,7 +91,7 @@ func networkSettings() []Setting {
 // logSettings are the defaults of topic settings and what runs the logs.
 func logSettings() []Setting {
 	return []Setting{
-		{Name: "compression.gzip.level", Type: IntSetting, Default: "-1", Min: -1, Max: 9, Update: Dynamic, Doc: "Default of the topic setting compression.gzip.level."},
+		{Name: "compression.gzip.level", Type: IntSetting, Default: "-1", Valid: gzipLevel, Range: "1 to 9, or -1", Update: Dynamic, Doc: "Default of the topic setting compression.gzip.level."},
 		{Name: "compression.lz4.level", Type: IntSetting, Default: "9", Min: 1, Max: 17, Update: Dynamic, Doc: "Default of the topic setting compression.lz4.level."},
 		{Name: "compression.type", Type: StringSetting, Default: "producer", Allowed: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}, Update: Dynamic, Doc: "Default of the topic setting compression.type."},
 		{Name: "compression.zstd.level", Type: IntSetting, Default: "3", Min: -131072, Max: 22, Update: Dynamic, Doc: "Default of the topic setting compression.zstd.level."},
@@ -103,6 +109,7 @@ func logSettings() []Setting {
 		{Name: "log.flush.interval.messages", Type: LongSetting, Default: maxLong, Min: 1, Update: Dynamic, Doc: "Default of the topic setting flush.messages."},
 		{Name: "log.flush.interval.ms", Type: LongSetting, Null: true, Update: Dynamic, Doc: "Default of the topic setting flush.ms."},
 		{Name: "log.flush.offset.checkpoint.interval.ms", Type: IntSetting, Default: "60000", Min: 1, Doc: "Time between two writes of the recovery point."},
+		{Name: "log.flush.scheduler.interval.ms", Type: LongSetting, Default: maxLong, Doc: "Default of the topic setting flush.ms where log.flush.interval.ms is not set."},
 		{Name: "log.index.interval.bytes", Type: IntSetting, Default: "4096", Update: Dynamic, Doc: "Default of the topic setting index.interval.bytes."},
 		{Name: "log.index.size.max.bytes", Type: IntSetting, Default: "10485760", Min: 4, Update: Dynamic, Doc: "Default of the topic setting segment.index.bytes."},
 		{Name: "log.local.retention.bytes", Type: LongSetting, Default: "-2", Min: -2, Update: Dynamic, Doc: "Default of the topic setting local.retention.bytes."},
@@ -118,11 +125,13 @@ func logSettings() []Setting {
 		{Name: "log.retention.minutes", Type: IntSetting, Null: true, Min: -1, Doc: "Default of the topic setting retention.ms, in minutes; goes before log.retention.hours."},
 		{Name: "log.retention.ms", Type: LongSetting, Null: true, Min: -1, Update: Dynamic, Doc: "Default of the topic setting retention.ms; goes before log.retention.minutes."},
 		{Name: "log.roll.hours", Type: IntSetting, Default: "168", Min: 1, Doc: "Default of the topic setting segment.ms, in hours."},
+		{Name: "log.roll.jitter.hours", Type: IntSetting, Default: "0", Doc: "Default of the topic setting segment.jitter.ms, in hours."},
+		{Name: "log.roll.jitter.ms", Type: LongSetting, Null: true, Update: Dynamic, Doc: "Default of the topic setting segment.jitter.ms; goes before log.roll.jitter.hours."},
 		{Name: "log.roll.ms", Type: LongSetting, Null: true, Min: 1, Update: Dynamic, Doc: "Default of the topic setting segment.ms; goes before log.roll.hours."},
 		{Name: "log.segment.bytes", Type: IntSetting, Default: "1073741824", Min: 1 << 20, Update: Dynamic, Doc: "Default of the topic setting segment.bytes."},
 		{Name: "message.max.bytes", Type: IntSetting, Default: "1048588", Update: Dynamic, Doc: "Default of the topic setting max.message.bytes."},
 		{Name: "min.insync.replicas", Type: IntSetting, Default: "1", Min: 1, Update: Dynamic, Doc: "Default of the topic setting min.insync.replicas."},
-		{Name: "producer.id.expiration.ms", Type: IntSetting, Default: "86400000", Min: 1, Doc: "How long an idle producer is remembered."},
+		{Name: "producer.id.expiration.ms", Type: IntSetting, Default: "86400000", Min: 1, Update: Dynamic, Doc: "How long an idle producer is remembered."},
 		{Name: "unclean.leader.election.enable", Type: BooleanSetting, Default: "false", Update: Dynamic, Doc: "Default of the topic setting unclean.leader.election.enable."},
 	}
 }
@@ -137,7 +146,7 @@ func groupSettings() []Setting {
 		{Name: "offsets.retention.check.interval.ms", Type: LongSetting, Default: "600000", Min: 1, Doc: "Time between two looks for expired committed offsets."},
 		{Name: "offsets.retention.minutes", Type: IntSetting, Default: "10080", Min: 1, Doc: "How long committed offsets outlive the last member of their group."},
 		{Name: "offsets.topic.num.partitions", Type: IntSetting, Default: "50", Min: 1, Doc: "Partitions of __consumer_offsets. Not to be changed once it exists."},
-		{Name: "offsets.topic.replication.factor", Type: IntSetting, Default: "3", Min: 1, Max: 32767, Doc: "Replicas of __consumer_offsets."},
+		{Name: "offsets.topic.replication.factor", Type: ShortSetting, Default: "3", Min: 1, Max: 32767, Doc: "Replicas of __consumer_offsets."},
 		{Name: "offsets.topic.segment.bytes", Type: IntSetting, Default: "104857600", Min: 1 << 20, Doc: "segment.bytes of __consumer_offsets."},
 	}
 }
@@ -145,10 +154,10 @@ func groupSettings() []Setting {
 func strataSettings() []Setting {
 	return []Setting{
 		{Name: "remote.fetch.max.wait.ms", Type: IntSetting, Default: "500", Min: 1, Update: Dynamic, Doc: "Longest wait of a fetch for the bucket (KIP-1018)."},
-		{Name: "remote.list.offsets.request.timeout.ms", Type: LongSetting, Default: "30000", Min: 1, Doc: "Longest wait of a look-up by time for the bucket (KIP-1075)."},
-		{Name: "remote.log.manager.copier.thread.pool.size", Type: IntSetting, Default: "10", Min: 1, Max: 1000, Doc: "Uploads at one time."},
+		{Name: "remote.list.offsets.request.timeout.ms", Type: LongSetting, Default: "30000", Min: 1, Update: Dynamic, Doc: "Longest wait of a look-up by time for the bucket (KIP-1075)."},
+		{Name: "remote.log.manager.copier.thread.pool.size", Type: IntSetting, Default: "10", Min: 1, Max: 1000, Update: Dynamic, Doc: "Uploads at one time."},
 		{Name: "remote.log.manager.task.interval.ms", Type: LongSetting, Default: "30000", Min: 1, Doc: "Time between two looks at all tiered partitions; a sealed segment is uploaded at once."},
-		{Name: "remote.log.reader.threads", Type: IntSetting, Default: "10", Min: 1, Max: 1000, Doc: "Reads from the bucket at one time."},
+		{Name: "remote.log.reader.threads", Type: IntSetting, Default: "10", Min: 1, Max: 1000, Update: Dynamic, Doc: "Reads from the bucket at one time."},
 		{Name: "strata.bootstrap.expect", Type: IntSetting, Default: "1", Min: 1, Max: 1, Doc: "Controllers that found a new cluster together."},
 		{Name: "strata.bucket.url", Type: StringSetting, Null: true, Doc: "Where sealed segments go: dir:///abs/path, s3://bucket/prefix?endpoint=http://host:port&region=NAME&path.style=true, or minio://bucket/prefix?endpoint=host:port&secure=false&region=NAME. Without it nothing is tiered."},
 		{Name: "strata.cache.bytes", Type: LongSetting, Default: "134217728", Min: 1 << 20, Doc: "Memory for chunks read from the bucket."},

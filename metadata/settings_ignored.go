@@ -1,53 +1,51 @@
 package metadata
 
-// ignoredBrokerSettings are settings of Kafka 4.3 that strata knows by name and does
-// not act on: they are accepted with a warning, so that a Kafka file starts.
-const ignoredBrokerSettings = `
-add.partitions.to.txn.retry.backoff.max.ms
-add.partitions.to.txn.retry.backoff.ms
-alter.config.policy.class.name
-alter.log.dirs.replication.quota.window.num
-alter.log.dirs.replication.quota.window.size.seconds
-authorizer.class.name
-auto.leader.rebalance.enable
+import "strings"
+
+// unused are settings of Kafka 4.3 that strata knows by name and does not act
+// on: they are accepted with a warning that says why, so that a Kafka file starts.
+type unused struct{ why, names string }
+
+// IgnoredBrokerSettings is the table of what is known and has no effect; Doc says why.
+func IgnoredBrokerSettings() []Setting {
+	var out []Setting
+	for _, group := range unusedSettings() {
+		for name := range strings.FieldsSeq(group.names) {
+			out = append(out, ignoredSetting(name, group.why))
+		}
+	}
+	return out
+}
+
+func ignoredSetting(name, why string) Setting {
+	return Setting{Name: name, Type: StringSetting, Null: true, Ignored: true, Doc: why}
+}
+
+func unusedSettings() []unused {
+	return []unused{
+		{"there are no pools of this kind to size: work runs on goroutines, as many as there is work", `
 background.threads
-broker.heartbeat.interval.ms
-broker.id
-broker.session.timeout.ms
-client.quota.callback.class
-compression.gzip.level
-compression.lz4.level
-compression.zstd.level
-config.providers
-connection.failed.authentication.delay.ms
-connections.max.reauth.ms
-controlled.shutdown.enable
-controller.performance.always.log.threshold.ms
-controller.performance.sample.period.ms
-controller.quorum.append.linger.ms
-controller.quorum.auto.join.enable
-controller.quorum.election.backoff.max.ms
-controller.quorum.election.timeout.ms
-controller.quorum.fetch.max.bytes
-controller.quorum.fetch.snapshot.max.bytes
-controller.quorum.fetch.timeout.ms
-controller.quorum.request.timeout.ms
-controller.quorum.retry.backoff.ms
-controller.quorum.voters
-controller.quota.window.num
-controller.quota.window.size.seconds
-controller.socket.timeout.ms
-cordoned.log.dirs
-create.topic.policy.class.name
-delegation.token.expiry.check.interval.ms
-delegation.token.expiry.time.ms
-delegation.token.max.lifetime.ms
-delegation.token.secret.key
 delete.records.purgatory.purge.interval.requests
 early.start.listeners
 fetch.purgatory.purge.interval.requests
-follower.fetch.last.tiered.offset.enable
-follower.replication.throttled.rate
+group.coordinator.background.threads
+group.coordinator.threads
+log.initial.task.delay.ms
+num.io.threads
+num.network.threads
+num.recovery.threads.per.data.dir
+num.replica.alter.log.dirs.threads
+num.replica.fetchers
+producer.purgatory.purge.interval.requests
+queued.max.requests
+remote.log.manager.expiration.thread.pool.size
+remote.log.manager.follower.thread.pool.size
+remote.log.manager.thread.pool.size
+remote.log.reader.max.pending.tasks
+server.max.startup.time.ms
+share.fetch.purgatory.purge.interval.requests
+`},
+		{"groups of this kind are not served", `
 group.consumer.assignment.interval.ms
 group.consumer.assignors
 group.consumer.heartbeat.interval.ms
@@ -61,11 +59,7 @@ group.consumer.min.heartbeat.interval.ms
 group.consumer.min.session.timeout.ms
 group.consumer.regex.refresh.interval.ms
 group.consumer.session.timeout.ms
-group.coordinator.append.linger.ms
-group.coordinator.background.threads
-group.coordinator.cached.buffer.max.bytes
 group.coordinator.rebalance.protocols
-group.coordinator.threads
 group.share.assignment.interval.ms
 group.share.assignors
 group.share.delivery.count.limit
@@ -102,87 +96,28 @@ group.streams.min.heartbeat.interval.ms
 group.streams.min.session.timeout.ms
 group.streams.num.standby.replicas
 group.streams.session.timeout.ms
-initial.broker.registration.timeout.ms
-inter.broker.listener.name
-kafka.metrics.polling.interval.secs
-kafka.metrics.reporters
-leader.imbalance.check.interval.seconds
-leader.replication.throttled.rate
-log.cleaner.io.buffer.size
-log.dir.failure.timeout.ms
-log.flush.scheduler.interval.ms
-log.flush.start.offset.checkpoint.interval.ms
-log.initial.task.delay.ms
-log.preallocate
-log.roll.jitter.hours
-log.roll.jitter.ms
-log.segment.delete.delay.ms
-max.connection.creation.rate
-max.connections.per.ip.overrides
-metadata.log.dir
-metadata.log.max.record.bytes.between.snapshots
-metadata.log.max.snapshot.interval.ms
-metadata.log.segment.bytes
-metadata.log.segment.ms
-metadata.max.idle.interval.ms
-metadata.max.retention.bytes
-metadata.max.retention.ms
-metric.reporters
-metrics.num.samples
-metrics.recording.level
-metrics.sample.window.ms
-num.io.threads
-num.network.threads
-num.recovery.threads.per.data.dir
-num.replica.alter.log.dirs.threads
-num.replica.fetchers
-offsets.commit.timeout.ms
-offsets.load.buffer.size
-offsets.topic.compression.codec
+share.coordinator.append.linger.ms
+share.coordinator.cached.buffer.max.bytes
+share.coordinator.cold.partition.snapshot.interval.ms
+share.coordinator.load.buffer.size
+share.coordinator.snapshot.update.records.per.snapshot
+share.coordinator.state.topic.compression.codec
+share.coordinator.state.topic.min.isr
+share.coordinator.state.topic.num.partitions
+share.coordinator.state.topic.prune.interval.ms
+share.coordinator.state.topic.replication.factor
+share.coordinator.state.topic.segment.bytes
+share.coordinator.threads
+share.coordinator.write.timeout.ms
+`},
+		{"listeners are PLAINTEXT only", `
+connection.failed.authentication.delay.ms
+connections.max.reauth.ms
+delegation.token.expiry.check.interval.ms
+delegation.token.expiry.time.ms
+delegation.token.max.lifetime.ms
+delegation.token.secret.key
 principal.builder.class
-producer.id.expiration.check.interval.ms
-producer.purgatory.purge.interval.requests
-queued.max.requests
-quota.window.num
-quota.window.size.seconds
-remote.log.index.file.cache.total.size.bytes
-remote.log.index.file.cache.ttl.ms
-remote.log.manager.copy.max.bytes.per.second
-remote.log.manager.copy.quota.window.num
-remote.log.manager.copy.quota.window.size.seconds
-remote.log.manager.expiration.thread.pool.size
-remote.log.manager.fetch.max.bytes.per.second
-remote.log.manager.fetch.quota.window.num
-remote.log.manager.fetch.quota.window.size.seconds
-remote.log.manager.follower.thread.pool.size
-remote.log.manager.task.retry.backoff.max.ms
-remote.log.manager.task.retry.backoff.ms
-remote.log.manager.task.retry.jitter
-remote.log.manager.thread.pool.size
-remote.log.metadata.custom.metadata.max.bytes
-remote.log.metadata.manager.class.name
-remote.log.metadata.manager.class.path
-remote.log.metadata.manager.impl.prefix
-remote.log.metadata.manager.listener.name
-remote.log.reader.max.pending.tasks
-remote.log.storage.manager.class.name
-remote.log.storage.manager.class.path
-remote.log.storage.manager.impl.prefix
-remote.log.storage.system.enable
-replica.alter.log.dirs.io.max.bytes.per.second
-replica.fetch.backoff.ms
-replica.fetch.max.bytes
-replica.fetch.min.bytes
-replica.fetch.response.max.bytes
-replica.fetch.wait.max.ms
-replica.high.watermark.checkpoint.interval.ms
-replica.lag.time.max.ms
-replica.selector.class
-replica.socket.receive.buffer.bytes
-replica.socket.timeout.ms
-replication.quota.window.num
-replication.quota.window.size.seconds
-request.timeout.ms
 sasl.client.callback.handler.class
 sasl.enabled.mechanisms
 sasl.jaas.config
@@ -234,23 +169,6 @@ sasl.server.callback.handler.class
 sasl.server.max.receive.size
 security.inter.broker.protocol
 security.providers
-server.max.startup.time.ms
-share.coordinator.append.linger.ms
-share.coordinator.cached.buffer.max.bytes
-share.coordinator.cold.partition.snapshot.interval.ms
-share.coordinator.load.buffer.size
-share.coordinator.snapshot.update.records.per.snapshot
-share.coordinator.state.topic.compression.codec
-share.coordinator.state.topic.min.isr
-share.coordinator.state.topic.num.partitions
-share.coordinator.state.topic.prune.interval.ms
-share.coordinator.state.topic.replication.factor
-share.coordinator.state.topic.segment.bytes
-share.coordinator.threads
-share.coordinator.write.timeout.ms
-share.fetch.purgatory.purge.interval.requests
-socket.connection.setup.timeout.max.ms
-socket.connection.setup.timeout.ms
 ssl.allow.dn.changes
 ssl.allow.san.changes
 ssl.cipher.suites
@@ -274,7 +192,99 @@ ssl.truststore.certificates
 ssl.truststore.location
 ssl.truststore.password
 ssl.truststore.type
-telemetry.max.bytes
+`},
+		{"there are no access rules: whoever reaches a listener may do everything", `
+authorizer.class.name
+`},
+		{"Java classes cannot be loaded", `
+alter.config.policy.class.name
+client.quota.callback.class
+config.providers
+create.topic.policy.class.name
+kafka.metrics.reporters
+metric.reporters
+replica.selector.class
+`},
+		{"the bucket is set by strata.bucket.url and tuned by strata.* settings", `
+follower.fetch.last.tiered.offset.enable
+remote.log.index.file.cache.total.size.bytes
+remote.log.index.file.cache.ttl.ms
+remote.log.manager.copy.max.bytes.per.second
+remote.log.manager.copy.quota.window.num
+remote.log.manager.copy.quota.window.size.seconds
+remote.log.manager.fetch.max.bytes.per.second
+remote.log.manager.fetch.quota.window.num
+remote.log.manager.fetch.quota.window.size.seconds
+remote.log.manager.task.retry.backoff.max.ms
+remote.log.manager.task.retry.backoff.ms
+remote.log.manager.task.retry.jitter
+remote.log.metadata.custom.metadata.max.bytes
+remote.log.metadata.manager.class.name
+remote.log.metadata.manager.class.path
+remote.log.metadata.manager.impl.prefix
+remote.log.metadata.manager.listener.name
+remote.log.storage.manager.class.name
+remote.log.storage.manager.class.path
+remote.log.storage.manager.impl.prefix
+remote.log.storage.system.enable
+`},
+		{"the metadata quorum is of its own kind and tunes itself", `
+auto.leader.rebalance.enable
+broker.heartbeat.interval.ms
+broker.id
+broker.session.timeout.ms
+controller.performance.always.log.threshold.ms
+controller.performance.sample.period.ms
+controller.quorum.append.linger.ms
+controller.quorum.auto.join.enable
+controller.quorum.election.backoff.max.ms
+controller.quorum.election.timeout.ms
+controller.quorum.fetch.max.bytes
+controller.quorum.fetch.snapshot.max.bytes
+controller.quorum.fetch.timeout.ms
+controller.quorum.request.timeout.ms
+controller.quorum.retry.backoff.ms
+controller.quorum.voters
+controller.quota.window.num
+controller.quota.window.size.seconds
+controller.socket.timeout.ms
+initial.broker.registration.timeout.ms
+leader.imbalance.check.interval.seconds
+metadata.log.dir
+metadata.log.max.record.bytes.between.snapshots
+metadata.log.max.snapshot.interval.ms
+metadata.log.segment.bytes
+metadata.log.segment.ms
+metadata.max.idle.interval.ms
+metadata.max.retention.bytes
+metadata.max.retention.ms
+unclean.leader.election.interval.ms
+`},
+		{"a cluster of one broker replicates nothing", `
+alter.log.dirs.replication.quota.window.num
+alter.log.dirs.replication.quota.window.size.seconds
+controlled.shutdown.enable
+cordoned.log.dirs
+follower.replication.throttled.rate
+inter.broker.listener.name
+leader.replication.throttled.rate
+log.dir.failure.timeout.ms
+replica.alter.log.dirs.io.max.bytes.per.second
+replica.fetch.backoff.ms
+replica.fetch.max.bytes
+replica.fetch.min.bytes
+replica.fetch.response.max.bytes
+replica.fetch.wait.max.ms
+replica.high.watermark.checkpoint.interval.ms
+replica.lag.time.max.ms
+replica.socket.receive.buffer.bytes
+replica.socket.timeout.ms
+replication.quota.window.num
+replication.quota.window.size.seconds
+`},
+		{"the transaction coordinator is not served", `
+add.partitions.to.txn.retry.backoff.max.ms
+add.partitions.to.txn.retry.backoff.ms
 transaction.abort.timed.out.transaction.cleanup.interval.ms
 transaction.max.timeout.ms
 transaction.partition.verification.enable
@@ -286,7 +296,43 @@ transaction.state.log.replication.factor
 transaction.state.log.segment.bytes
 transaction.two.phase.commit.enable
 transactional.id.expiration.ms
-unclean.leader.election.interval.ms
+`},
+		{"metrics are read at scrape, at strata.http.listen", `
+kafka.metrics.polling.interval.secs
+metrics.num.samples
+metrics.recording.level
+metrics.sample.window.ms
+telemetry.max.bytes
+`},
+		{"there are no quotas", `
+max.connection.creation.rate
+max.connections.per.ip.overrides
+quota.window.num
+quota.window.size.seconds
+`},
+		{"the log writes, syncs and checkpoints in its own way", `
+log.cleaner.io.buffer.size
+log.flush.start.offset.checkpoint.interval.ms
+log.preallocate
+log.segment.delete.delay.ms
+producer.id.expiration.check.interval.ms
+`},
+		{"the coordinator replies once records are durable and loads in its own steps", `
+group.coordinator.append.linger.ms
+group.coordinator.cached.buffer.max.bytes
+offsets.commit.timeout.ms
+offsets.load.buffer.size
+offsets.topic.compression.codec
+`},
+		{"the operating system's value is used", `
+request.timeout.ms
+socket.connection.setup.timeout.max.ms
+socket.connection.setup.timeout.ms
+socket.listen.backlog.size
+`},
+		{"only what is served is advertised", `
 unstable.api.versions.enable
 unstable.feature.versions.enable
-`
+`},
+	}
+}

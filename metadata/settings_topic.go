@@ -3,6 +3,7 @@ package metadata
 import (
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -42,14 +43,17 @@ func segmentSettings() []Setting {
 			Doc: "With strata.durability=replicated: force a sync after this many records. In fsync mode every acknowledged record is synced.",
 		},
 		{
-			Name: "flush.ms", Type: LongSetting, Default: maxLong, Synonyms: []string{"log.flush.interval.ms"},
+			Name: "flush.ms", Type: LongSetting, Default: maxLong, Synonyms: []string{"log.flush.interval.ms", "log.flush.scheduler.interval.ms"},
 			Doc: "With strata.durability=replicated: force a sync after this time.",
 		},
 		{
 			Name: "index.interval.bytes", Type: IntSetting, Default: "4096", Synonyms: []string{"log.index.interval.bytes"},
 			Doc: "Bytes of records between two entries of a segment's offset index.",
 		},
-		{Name: "preallocate", Type: BooleanSetting, Default: "false", Synonyms: []string{"log.preallocate"}, Ignored: true, Doc: "Whether Kafka preallocates segment files."},
+		{
+			Name: "preallocate", Type: BooleanSetting, Default: "false", Synonyms: []string{"log.preallocate"}, Valid: notPreallocated, Range: "false",
+			Doc: "Whether segment files are made at their full size. They are not: after a crash, blocks that were never written could not be told from lost records.",
+		},
 		{
 			Name: "segment.bytes", Type: IntSetting, Default: "1073741824", Min: 1 << 20, Synonyms: []string{"log.segment.bytes"},
 			Doc: "Size at which a segment is sealed.",
@@ -59,8 +63,8 @@ func segmentSettings() []Setting {
 			Doc: "Size of an offset index at which its segment is sealed.",
 		},
 		{
-			Name: "segment.jitter.ms", Type: LongSetting, Default: "0", Synonyms: []string{"log.roll.jitter.ms", "log.roll.jitter.hours"}, Ignored: true,
-			Doc: "Random time taken off segment.ms.",
+			Name: "segment.jitter.ms", Type: LongSetting, Default: "0", Synonyms: []string{"log.roll.jitter.ms", "log.roll.jitter.hours"},
+			Doc: "Time taken off segment.ms, less than this and different for each segment, so that segments begun together are not sealed together.",
 		},
 		{
 			Name: "segment.ms", Type: LongSetting, Default: "604800000", Min: 1, Synonyms: []string{"log.roll.ms", "log.roll.hours"},
@@ -78,15 +82,15 @@ func retentionSettings() []Setting {
 	return []Setting{
 		{
 			Name: "cleanup.policy", Type: ListSetting, Default: "delete", Allowed: []string{"compact", "delete"}, Synonyms: []string{"log.cleanup.policy"},
-			Doc: "What happens to old records: delete expires them by time and size, compact keeps the last record of each key. Compacted data is uploaded to the bucket but neither evicted nor expired.",
+			Doc: "What happens to old records: delete expires them by time and size, compact keeps the last record of each key, both may be named; an empty list keeps all for ever. Compacted data is uploaded to the bucket but neither evicted nor expired.",
 		},
 		{
 			Name: "delete.retention.ms", Type: LongSetting, Default: "86400000", Synonyms: []string{"log.cleaner.delete.retention.ms"},
 			Doc: "How long a compacted topic keeps a tombstone.",
 		},
 		{
-			Name: "file.delete.delay.ms", Type: LongSetting, Default: "60000", Synonyms: []string{"log.segment.delete.delay.ms"}, Ignored: true,
-			Doc: "How long Kafka keeps a deleted file. Here a file goes as soon as its last reader is done.",
+			Name: "file.delete.delay.ms", Type: LongSetting, Default: "0", Synonyms: []string{"log.segment.delete.delay.ms"}, Valid: noDelay, Range: "0",
+			Doc: "How long a deleted file is kept. Not at all (Kafka: 60000): it goes as soon as its last reader is done, and the space is free.",
 		},
 		{
 			Name: "local.retention.bytes", Type: LongSetting, Default: "-2", Min: -2, Synonyms: []string{"log.local.retention.bytes"},
@@ -133,11 +137,58 @@ func retentionSettings() []Setting {
 	}
 }
 
+// notPreallocated is the Valid of preallocate.
+func notPreallocated(value string) string {
+	if strings.EqualFold(value, "true") {
+		return "Segment files are not preallocated here: after a crash, blocks that were never written could not be told from lost records"
+	}
+	return ""
+}
+
+// noDelay is the Valid of file.delete.delay.ms.
+func noDelay(value string) string {
+	if strings.HasPrefix(value, "-") {
+		return "Value must be at least 0"
+	}
+	if n, err := strconv.ParseInt(value, 10, 64); err != nil || n != 0 {
+		return "Only 0 is taken here: a file goes as soon as its last reader is done"
+	}
+	return ""
+}
+
+// gzipLevel is the Valid of compression.gzip.level.
+func gzipLevel(value string) string {
+	if n, err := strconv.Atoi(value); err != nil || n != -1 && (n < 1 || n > 9) {
+		return "Value must be between 1 and 9 or equal to -1"
+	}
+	return ""
+}
+
+const throttledRange = "*, or partition:broker pairs"
+
+// throttledReplicas makes the Valid of a side's throttled replicas.
+func throttledReplicas(side string) func(string) string {
+	return func(value string) string {
+		if strings.TrimSpace(value) == "*" {
+			return ""
+		}
+		for _, pair := range SplitList(value) {
+			partition, broker, ok := strings.Cut(pair, ":")
+			_, noPartition := strconv.ParseUint(partition, 10, 31)
+			_, noBroker := strconv.ParseUint(broker, 10, 31)
+			if !ok || noPartition != nil || noBroker != nil {
+				return side + ".replication.throttled.replicas must be the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+			}
+		}
+		return ""
+	}
+}
+
 // recordSettings are what is taken, and what replication asks for.
 func recordSettings() []Setting {
 	return []Setting{
 		{
-			Name: "compression.gzip.level", Type: IntSetting, Default: "-1", Min: -1, Max: 9, Synonyms: []string{"compression.gzip.level"},
+			Name: "compression.gzip.level", Type: IntSetting, Default: "-1", Valid: gzipLevel, Range: "1 to 9, or -1", Synonyms: []string{"compression.gzip.level"},
 			Doc: "Level for gzip where the broker compresses.",
 		},
 		{
@@ -152,8 +203,14 @@ func recordSettings() []Setting {
 			Name: "compression.zstd.level", Type: IntSetting, Default: "3", Min: -131072, Max: 22, Synonyms: []string{"compression.zstd.level"},
 			Doc: "Level for zstd where the broker compresses.",
 		},
-		{Name: "follower.replication.throttled.replicas", Type: ListSetting, Default: "", Ignored: true, Doc: "Replicas whose catching up is throttled."},
-		{Name: "leader.replication.throttled.replicas", Type: ListSetting, Default: "", Ignored: true, Doc: "Replicas that are throttled on the leader's side."},
+		{
+			Name: "follower.replication.throttled.replicas", Type: ListSetting, Default: "", Valid: throttledReplicas("follower"), Range: throttledRange,
+			Doc: "Replicas whose catching up is throttled. A cluster of one broker replicates nothing, so there is nothing to throttle.",
+		},
+		{
+			Name: "leader.replication.throttled.replicas", Type: ListSetting, Default: "", Valid: throttledReplicas("leader"), Range: throttledRange,
+			Doc: "Replicas that are throttled on the leader's side. A cluster of one broker replicates nothing, so there is nothing to throttle.",
+		},
 		{
 			Name: "max.message.bytes", Type: IntSetting, Default: "1048588", Synonyms: []string{"message.max.bytes"},
 			Doc: "Largest record batch the topic takes, after compression.",

@@ -50,8 +50,8 @@ func Environment(environ []string) (map[string]string, error) {
 	for _, s := range BrokerSettings() {
 		names[variableOf(s.Name)] = s.Name
 	}
-	for name := range strings.FieldsSeq(ignoredBrokerSettings) {
-		names[variableOf(name)] = name
+	for _, s := range IgnoredBrokerSettings() {
+		names[variableOf(s.Name)] = s.Name
 	}
 	out := map[string]string{}
 	for _, pair := range environ {

@@ -94,14 +94,7 @@ func (s *Static) checkTiering() error {
 	if s.Bool("strata.remote.storage.enable") && s.String("strata.bucket.url") == "" {
 		return s.refuse("strata.remote.storage.enable", "true needs a bucket: set strata.bucket.url")
 	}
-	err := s.CheckTopicConfig(EmptyImage(), nil, nil)
-	var setting *SettingError
-	if errors.As(err, &setting) { // of the topic setting; a file says log.local.retention.ms
-		renamed := *setting
-		renamed.Name = "log." + setting.Name
-		return &renamed
-	}
-	return err
+	return s.CheckBrokerConfig(EmptyImage(), s.String("node.id"), nil)
 }
 
 func (s *Static) checkGroups() error {

@@ -24,6 +24,7 @@ const (
 	KeyInitProducerID              int16 = 22
 	KeyOffsetForLeaderEpoch        int16 = 23
 	KeyDescribeConfigs             int16 = 32
+	KeyAlterConfigs                int16 = 33
 	KeyAlterReplicaLogDirs         int16 = 34
 	KeyDescribeLogDirs             int16 = 35
 	KeyCreatePartitions            int16 = 37
@@ -34,9 +35,11 @@ const (
 	KeyListPartitionReassignments  int16 = 46
 	KeyOffsetDelete                int16 = 47
 	KeyDescribeQuorum              int16 = 55
+	KeyUpdateFeatures              int16 = 57
 	KeyDescribeCluster             int16 = 60
 	KeyDescribeProducers           int16 = 61
 	KeyUnregisterBroker            int16 = 64
+	KeyListConfigResources         int16 = 74
 	KeyDescribeTopicPartitions     int16 = 75
 )
 
@@ -75,6 +78,7 @@ var apis = [...]API{
 	{Key: KeyInitProducerID, Name: "InitProducerId", Min: 0, Max: 5, Advertised: 0, Flexible: 2},
 	{Key: KeyOffsetForLeaderEpoch, Name: "OffsetForLeaderEpoch", Min: 2, Max: 4, Advertised: 2, Flexible: 4},
 	{Key: KeyDescribeConfigs, Name: "DescribeConfigs", Min: 1, Max: 4, Advertised: 1, Flexible: 4},
+	{Key: KeyAlterConfigs, Name: "AlterConfigs", Min: 0, Max: 2, Advertised: 0, Flexible: 2},
 	{Key: KeyAlterReplicaLogDirs, Name: "AlterReplicaLogDirs", Min: 1, Max: 2, Advertised: 1, Flexible: 2},
 	{Key: KeyDescribeLogDirs, Name: "DescribeLogDirs", Min: 1, Max: 5, Advertised: 1, Flexible: 2},
 	{Key: KeyCreatePartitions, Name: "CreatePartitions", Min: 0, Max: 3, Advertised: 0, Flexible: 2},
@@ -85,9 +89,11 @@ var apis = [...]API{
 	{Key: KeyListPartitionReassignments, Name: "ListPartitionReassignments", Min: 0, Max: 0, Advertised: 0, Flexible: 0},
 	{Key: KeyOffsetDelete, Name: "OffsetDelete", Min: 0, Max: 0, Advertised: 0, Flexible: 1},
 	{Key: KeyDescribeQuorum, Name: "DescribeQuorum", Min: 0, Max: 2, Advertised: 0, Flexible: 0},
+	{Key: KeyUpdateFeatures, Name: "UpdateFeatures", Min: 0, Max: 2, Advertised: 0, Flexible: 0},
 	{Key: KeyDescribeCluster, Name: "DescribeCluster", Min: 0, Max: 2, Advertised: 0, Flexible: 0},
 	{Key: KeyDescribeProducers, Name: "DescribeProducers", Min: 0, Max: 0, Advertised: 0, Flexible: 0},
 	{Key: KeyUnregisterBroker, Name: "UnregisterBroker", Min: 0, Max: 0, Advertised: 0, Flexible: 0},
+	{Key: KeyListConfigResources, Name: "ListConfigResources", Min: 0, Max: 1, Advertised: 0, Flexible: 0},
 	{Key: KeyDescribeTopicPartitions, Name: "DescribeTopicPartitions", Min: 0, Max: 0, Advertised: 0, Flexible: 0},
 }
 

@@ -47,6 +47,12 @@ func adminShapeOf(key int16) []field {
 		return offsetForLeaderEpochShape
 	case KeyDescribeConfigs:
 		return describeConfigsShape
+	case KeyAlterConfigs:
+		return alterConfigsShape
+	case KeyUpdateFeatures:
+		return updateFeaturesShape
+	case KeyListConfigResources:
+		return listConfigResourcesShape
 	case KeyCreatePartitions:
 		return createPartitionsShape
 	case KeyIncrementalAlterConfigs:
@@ -241,6 +247,31 @@ var describeConfigsShape = []field{
 		null(plain(16, text()))),
 	fixed(1),           // include synonyms
 	since(3, fixed(1)), // include documentation
+}
+
+var alterConfigsShape = []field{
+	list(56,
+		fixed(1), // resource type
+		text(),
+		list(32,
+			text(),
+			nullText())),
+	fixed(1), // validate only
+}
+
+var updateFeaturesShape = []field{
+	fixed(4), // timeout
+	list(32,
+		text(),
+		fixed(2),           // level
+		until(0, fixed(1)), // allow downgrade
+		since(1, fixed(1)), // upgrade type
+	),
+	since(1, fixed(1)), // validate only
+}
+
+var listConfigResourcesShape = []field{
+	since(1, plain(1, fixed(1))), // resource types
 }
 
 var createPartitionsShape = []field{

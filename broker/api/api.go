@@ -16,6 +16,7 @@ import (
 
 	"github.com/stratabroker/strata/broker/admin"
 	"github.com/stratabroker/strata/broker/coordinator"
+	"github.com/stratabroker/strata/broker/loggers"
 	"github.com/stratabroker/strata/broker/replica"
 	"github.com/stratabroker/strata/broker/server"
 	"github.com/stratabroker/strata/metadata"
@@ -30,6 +31,7 @@ type Config struct {
 	Cold     replica.Cold // answers ErrNoCold where there is no bucket
 	Groups   coordinator.API
 	Quorum   func() (metadata.Quorum, error)
+	Loggers  *loggers.Registry
 	Now      func() time.Time
 	Logger   *slog.Logger
 }
@@ -101,6 +103,8 @@ func (h *Handler) answerNow(r *server.Request, req kmsg.Request) bool {
 		reply(r, h.metadata(r, req))
 	case *kmsg.DescribeClusterRequest:
 		reply(r, h.describeCluster(r, req))
+	case *kmsg.ListConfigResourcesRequest:
+		reply(r, h.listConfigResources(req))
 	case *kmsg.DescribeConfigsRequest:
 		reply(r, h.describeConfigs(req))
 	case *kmsg.FindCoordinatorRequest:
@@ -161,6 +165,10 @@ func (h *Handler) answerLater(r *server.Request, req kmsg.Request) bool {
 		work = func(ctx context.Context) kmsg.Response { return h.deleteTopics(ctx, req) }
 	case *kmsg.CreatePartitionsRequest:
 		work = func(ctx context.Context) kmsg.Response { return h.createPartitions(ctx, req) }
+	case *kmsg.AlterConfigsRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.alterConfigs(ctx, req) }
+	case *kmsg.UpdateFeaturesRequest:
+		work = func(ctx context.Context) kmsg.Response { return h.updateFeatures(ctx, req) }
 	case *kmsg.IncrementalAlterConfigsRequest:
 		work = func(ctx context.Context) kmsg.Response { return h.incrementalAlterConfigs(ctx, req) }
 	case *kmsg.InitProducerIDRequest:

@@ -6,14 +6,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
 )
 
 // softwareName is what a client may call itself and its version (KIP-511).
 var softwareName = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$`)
 
-// ApiVersions, versions 0 to 5: what this broker serves. No feature of Kafka is
-// finalised; clients then use neither transactions of version 2 nor the
+// ApiVersions, versions 0 to 5: what this broker serves. The one feature is
+// strata.version; none of Kafka's is finalised, so clients use neither transactions of version 2 nor the
 // consumer protocol. An unknown version is answered by the server itself.
 func (h *Handler) apiVersions(req *kmsg.ApiVersionsRequest) kmsg.Response {
 	resp := kmsg.NewPtrApiVersionsResponse()
@@ -30,8 +31,22 @@ func (h *Handler) apiVersions(req *kmsg.ApiVersionsRequest) kmsg.Response {
 		k.ApiKey, k.MinVersion, k.MaxVersion = api.Key, api.Advertised, api.Max
 		resp.ApiKeys = append(resp.ApiKeys, k)
 	}
-	resp.FinalizedFeaturesEpoch = int64(h.cfg.Admin.Image().Index())
+	h.features(resp)
 	return resp
+}
+
+// features tells the levels of strata.version that this binary applies, and the finalised one.
+func (h *Handler) features(resp *kmsg.ApiVersionsResponse) {
+	img := h.cfg.Admin.Image()
+	resp.FinalizedFeaturesEpoch = int64(img.Index())
+	supported := kmsg.NewApiVersionsResponseSupportedFeature()
+	supported.Name, supported.MinVersion, supported.MaxVersion = metadata.VersionFeature, int16(metadata.MinVersion), int16(metadata.MaxVersion)
+	resp.SupportedFeatures = append(resp.SupportedFeatures, supported)
+	if level := int16(img.Version()); level > 0 {
+		finalised := kmsg.NewApiVersionsResponseFinalizedFeature()
+		finalised.Name, finalised.MinVersionLevel, finalised.MaxVersionLevel = metadata.VersionFeature, level, level
+		resp.FinalizedFeatures = append(resp.FinalizedFeatures, finalised)
+	}
 }
 
 // rebootstrap tells a client that it meant another cluster or broker (version 5, KIP-1242).

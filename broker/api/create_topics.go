@@ -83,9 +83,9 @@ func (h *Handler) createdConfigs(t kmsg.CreateTopicsRequestTopic) []kmsg.CreateT
 	img := h.cfg.Admin.Image()
 	for _, s := range metadata.TopicSettings() {
 		c := kmsg.NewCreateTopicsResponseTopicConfig()
-		v := h.cfg.Admin.Static().TopicValues(img, "", &s)[0]
+		v := h.cfg.Admin.Static().TopicValue(img, "", &s)
 		if set, ok := overrides[s.Name]; ok {
-			v.Value, v.Source = set, metadata.SourceTopic
+			v.Value, v.Source = s.Canonical(set), metadata.SourceTopic
 		}
 		c.Name, c.Value, c.Source = s.Name, &v.Value, int8(v.Source)
 		out = append(out, c)

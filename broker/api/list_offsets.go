@@ -41,7 +41,7 @@ func sinceVersion(ts int64) int16 {
 // timestamps. A look-up by time may wait for the bucket, within the request's
 // timeout (version 10) and remote.list.offsets.request.timeout.ms.
 func (h *Handler) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) kmsg.Response {
-	timeout := int32(min(h.cfg.Admin.Static().Int("remote.list.offsets.request.timeout.ms"), math.MaxInt32))
+	timeout := int32(min(h.cfg.Admin.Static().BrokerInt(h.cfg.Admin.Image(), "remote.list.offsets.request.timeout.ms"), math.MaxInt32))
 	if req.Version >= 10 && req.TimeoutMillis > 0 {
 		timeout = min(timeout, req.TimeoutMillis)
 	}

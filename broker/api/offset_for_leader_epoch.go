@@ -11,7 +11,7 @@ import (
 // OffsetForLeaderEpoch, versions 2 to 4: where an epoch ends, for clients that
 // check whether the log was truncated under them (KIP-320).
 func (h *Handler) offsetForLeaderEpoch(ctx context.Context, req *kmsg.OffsetForLeaderEpochRequest) kmsg.Response {
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.Admin.Static().Millis("remote.list.offsets.request.timeout.ms"))
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Admin.Static().BrokerMillis(h.cfg.Admin.Image(), "remote.list.offsets.request.timeout.ms"))
 	defer cancel()
 	resp, img := kmsg.NewPtrOffsetForLeaderEpochResponse(), h.cfg.Admin.Image()
 	for _, t := range req.Topics {

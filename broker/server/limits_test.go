@@ -189,6 +189,31 @@ func TestBeyondMaxConnectionsClientsWait(t *testing.T) {
 	}
 }
 
+func TestLimitsOfConnectionsMayChangeWhileServing(t *testing.T) {
+	s := start(t, server.Config{Handler: handlerFunc(echo), MaxConnections: 1})
+	a := s.dial()
+	send(t, a, heartbeat(1))
+	receive(t, a)
+	b := s.dial()
+	send(t, b, heartbeat(2))
+	s.SetLimits(2, 2)
+	if id, _ := receive(t, b); id != 2 {
+		t.Error("a higher limit does not let in who waits")
+	}
+	waitClosed(t, s.dial()) // beyond max.connections.per.ip
+	s.SetLimits(1, 0)
+	send(t, b, heartbeat(3))
+	receive(t, b) // a lower limit closes nobody
+	c := s.dial()
+	send(t, c, heartbeat(4))
+	_ = a.Close()
+	eventually(t, "one goes", func() bool { return s.Stats().Connections == 1 })
+	_ = b.Close()
+	if id, _ := receive(t, c); id != 4 {
+		t.Error("the next is not served when there is room")
+	}
+}
+
 func TestSlowFramesAndIdleConnectionsAreClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startPipe(t, server.Config{

@@ -18,7 +18,6 @@ type Server struct {
 	frames   framePools
 	counters *counters
 	limiter  logLimiter
-	slots    chan struct{} // one per served connection, nil without a limit
 	stop     chan struct{} // closed when Close begins
 	running  sync.WaitGroup
 
@@ -26,6 +25,10 @@ type Server struct {
 	conns  map[*conn]struct{} // guarded by mu
 	perIP  map[string]int     // guarded by mu
 	closed bool               // guarded by mu
+	served int                // guarded by mu: connections that have a place
+
+	most, mostPerIP int           // guarded by mu: as in Config
+	room            chan struct{} // guarded by mu: closed, and made anew, when there may be a place
 }
 
 // New makes a server; Serve starts it.
@@ -42,10 +45,42 @@ func New(cfg Config) (*Server, error) {
 		conns:    map[*conn]struct{}{},
 		perIP:    map[string]int{},
 	}
-	if cfg.MaxConnections > 0 {
-		s.slots = make(chan struct{}, cfg.MaxConnections)
-	}
+	s.most, s.mostPerIP, s.room = cfg.MaxConnections, cfg.MaxConnectionsPerIP, make(chan struct{})
 	return s, nil
+}
+
+// SetLimits changes max.connections and max.connections.per.ip (0 for no limit) of a server that
+// may run. Connections beyond a lower limit stay; further ones wait, or are closed.
+func (s *Server) SetLimits(most, perIP int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most, s.mostPerIP = most, perIP
+	s.madeRoomLocked()
+}
+
+// madeRoomLocked wakes those who wait for a place.
+func (s *Server) madeRoomLocked() {
+	close(s.room)
+	s.room = make(chan struct{})
+}
+
+// take waits for a place among max.connections; false when the server stops.
+func (s *Server) take() bool {
+	for {
+		s.mu.Lock()
+		if s.most <= 0 || s.served < s.most {
+			s.served++
+			s.mu.Unlock()
+			return true
+		}
+		room := s.room
+		s.mu.Unlock()
+		select {
+		case <-room:
+		case <-s.stop:
+			return false
+		}
+	}
 }
 
 // Serve starts to accept connections and returns at once. It is called once.
@@ -153,12 +188,8 @@ func (s *Server) admit(l Listener, nc net.Conn) bool {
 		s.logLimited("connection refused", "listener", l.Name, "remote", ip, "reason", "max.connections.per.ip")
 		return false
 	}
-	if s.slots != nil {
-		select {
-		case s.slots <- struct{}{}:
-		case <-s.stop:
-			return false
-		}
+	if !s.take() {
+		return false
 	}
 	repace(nc, l.congestion)
 	// Go's accepted connections have TCP_NODELAY and keep-alive on.
@@ -180,7 +211,7 @@ func (s *Server) admit(l Listener, nc net.Conn) bool {
 func (s *Server) enter(ip string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cfg.MaxConnectionsPerIP > 0 && s.perIP[ip] >= s.cfg.MaxConnectionsPerIP {
+	if s.mostPerIP > 0 && s.perIP[ip] >= s.mostPerIP {
 		return false
 	}
 	s.perIP[ip]++
@@ -195,10 +226,9 @@ func (s *Server) forget(c *conn) {
 	if s.perIP[ip]--; s.perIP[ip] <= 0 {
 		delete(s.perIP, ip)
 	}
+	s.served--
+	s.madeRoomLocked()
 	s.mu.Unlock()
-	if s.slots != nil {
-		<-s.slots
-	}
 	s.running.Done()
 }
 

@@ -193,7 +193,7 @@ func TestServerStopsAtSettingsThatCannotBeMeant(t *testing.T) {
 	}{
 		"topic's key":    {[]string{"node.id=1", "segment.bytes=1048576"}, nil, []string{"segment.bytes=1048576", "did you mean log.segment.bytes?", "strata topic create --config"}},
 		"unknown key":    {[]string{"node.id=1", "num.partition=3"}, nil, []string{"num.partition=3", "did you mean num.partitions?"}},
-		"bad value":      {[]string{"node.id=1", "num.partitions=none"}, nil, []string{"none", "num.partitions", "whole number from 1"}},
+		"bad value":      {[]string{"node.id=1", "num.partitions=none"}, nil, []string{"none", "num.partitions", "Not a number of type INT"}},
 		"value by --set": {[]string{"node.id=1"}, []string{"strata.durability=maybe"}, []string{"maybe", "strata.durability", "fsync, replicated"}},
 		"contradiction":  {[]string{"node.id=1", "process.roles=broker"}, nil, []string{"process.roles", "broker,controller"}},
 		"missing":        {[]string{"num.partitions=3"}, nil, []string{"node.id"}},

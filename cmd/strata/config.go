@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stratabroker/strata/broker/loggers"
 	"github.com/stratabroker/strata/metadata"
 )
 
@@ -49,16 +50,19 @@ func settle(logger *slog.Logger, layers ...map[string]string) (*metadata.Static,
 		return nil, err
 	}
 	for _, name := range ignored {
-		logger.Warn("setting has no effect: Kafka's key is known but not honoured", "setting", name)
+		setting, _ := metadata.BrokerSetting(name)
+		logger.Warn("setting has no effect: Kafka's key is known but not honoured", "setting", name, "reason", setting.Doc)
 	}
 	return static, nil
 }
 
 // newLogger writes readable lines: time, level, message, key=value; with --json objects.
+// Its level may be changed later.
 func newLogger(cmd *cobra.Command, level slog.Level) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
+	o := &slog.HandlerOptions{Level: loggers.LevelTrace}
+	var out slog.Handler = slog.NewTextHandler(cmd.ErrOrStderr(), o)
 	if wantsJSON(cmd) {
-		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), o))
+		out = slog.NewJSONHandler(cmd.ErrOrStderr(), o)
 	}
-	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), o))
+	return loggers.New(out, level).Logger(loggers.Root)
 }

@@ -136,6 +136,8 @@ func typeName(t metadata.SettingType) string {
 		return "double"
 	case metadata.ListSetting:
 		return "list"
+	case metadata.ShortSetting:
+		return "short"
 	default:
 		return "string"
 	}
@@ -162,7 +164,7 @@ the file of ` + "`strata server --config`" + `, from ` + "`STRATA_`" + ` variabl
 ` + "`STRATA_BUCKET_URL`" + ` is ` + "`strata.bucket.url`" + `) and from ` + "`--set`" + `, the later over the earlier. Topic settings are
 given when a topic is created and may be changed at any time; where a topic has none, the broker setting
 named under *falls back to* holds. *Dynamic* broker settings can be changed while the broker runs.
-Kafka's other settings are accepted with a warning and have no effect.
+Kafka's other settings are accepted with a warning that says why they have no effect; they are listed at the end.
 `)
 	for _, scope := range scopes {
 		fmt.Fprintf(&text, "\n## %s\n", scope.title)
@@ -173,19 +175,33 @@ Kafka's other settings are accepted with a warning and have no effect.
 				facts = append(facts, "allowed: "+allows)
 			}
 			if s.Update == metadata.Dynamic {
-				facts = append(facts, "dynamic")
+				facts = append(facts, "dynamic, cluster-wide")
 			}
 			if len(s.Synonyms) > 0 {
 				facts = append(facts, "falls back to `"+strings.Join(s.Synonyms, "`, `")+"`")
 			}
-			if s.Ignored {
-				facts = append(facts, "**no effect**")
-			}
 			fmt.Fprintf(&text, "%s\n", strings.Join(facts, " · "))
 		}
 	}
+	writeIgnored(&text)
 	_, err := io.WriteString(w, text.String())
 	return err
+}
+
+// writeIgnored lists Kafka's settings that have no effect, by the reason.
+func writeIgnored(w *strings.Builder) {
+	w.WriteString("\n## Settings of Kafka's without effect\n")
+	why := ""
+	for _, s := range metadata.IgnoredBrokerSettings() {
+		switch {
+		case s.Doc != why:
+			why = s.Doc
+			fmt.Fprintf(w, "\nBecause %s:\n`%s`", why, s.Name)
+		default:
+			fmt.Fprintf(w, ", `%s`", s.Name)
+		}
+	}
+	w.WriteString("\n")
 }
 
 func apisCommand() *cobra.Command {
