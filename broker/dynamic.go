@@ -21,6 +21,10 @@ func (b *Broker) follow(d metadata.Delta, img *metadata.Image) {
 	if server := b.server.Load(); server != nil {
 		server.SetLimits(number("max.connections"), number("max.connections.per.ip"))
 	}
+	if b.bucket != nil {
+		b.bucket.reader.SetParallel(number("remote.log.reader.threads"))
+		b.bucket.archiver.SetParallel(number("remote.log.manager.copier.thread.pool.size"))
+	}
 }
 
 // own is a delta that says that the settings of all brokers changed.

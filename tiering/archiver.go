@@ -126,6 +126,14 @@ func (a *Archiver) Notify(k protocol.PartitionKey) {
 	a.rouse()
 }
 
+// SetParallel changes how many partitions may upload at once; turns beyond end first.
+func (a *Archiver) SetParallel(n int) {
+	a.mu.Lock()
+	a.limit.resize(n)
+	a.mu.Unlock()
+	a.rouse()
+}
+
 // rouse wakes the dispatcher.
 func (a *Archiver) rouse() {
 	select {

@@ -7,8 +7,6 @@ import (
 	"io"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol/record"
 	"github.com/stratabroker/strata/tiering/format"
@@ -32,7 +30,7 @@ type fetcher struct {
 	store    object.Store
 	deadline time.Duration
 	backoff  backoff
-	slots    *semaphore.Weighted // GETs at once; nil for no limit
+	slots    *slots // GETs at once; nil for no limit
 
 	gets, bytes, errors, torn counter
 }
@@ -65,10 +63,10 @@ func (f *fetcher) get(ctx context.Context, key string, off, n int64, check func(
 
 func (f *fetcher) once(ctx context.Context, key string, off, n int64, check func([]byte) error) ([]byte, error) {
 	if f.slots != nil {
-		if err := f.slots.Acquire(ctx, 1); err != nil {
+		if err := f.slots.acquire(ctx); err != nil {
 			return nil, err
 		}
-		defer f.slots.Release(1)
+		defer f.slots.release()
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.deadline)
 	defer cancel()

@@ -62,6 +62,9 @@ type limiter struct {
 // cutPause keeps one storm, answered to many uploads at once, from counting many times.
 const cutPause = time.Second
 
+// resize changes the bound. A higher one is tried at once: a store that cannot keep up says so.
+func (l *limiter) resize(most int) { l.most, l.now, l.credit = most, most, 0 }
+
 func (l *limiter) throttled(now time.Time) {
 	if now.Sub(l.cutAt) < cutPause {
 		return

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
 
 	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
@@ -75,7 +74,7 @@ func NewReader(cfg ReaderConfig) *Reader {
 	cfg.DecodeBytes = or(cfg.DecodeBytes, 64<<20)
 	cfg.Logger = orLogger(cfg.Logger)
 	r := &Reader{cfg: cfg, fetch: newFetcher(cfg.Store, cfg.Deadline, cfg.Rand), answers: newBudget(cfg.AnswerBytes)}
-	r.fetch.slots = semaphore.NewWeighted(int64(cfg.Parallel))
+	r.fetch.slots = newSlots(cfg.Parallel)
 	r.life, r.kill = context.WithCancel(context.Background())
 	r.streams = newStreams(cfg.CacheBytes, cfg.ReadAheadBytes)
 	r.blocks = cache.NewBlocks(cfg.CacheBytes)
@@ -106,6 +105,9 @@ func newCache[K comparable, V any](cfg cache.Config[K, V]) *cache.Cache[K, V] {
 	}
 	return c
 }
+
+// SetParallel changes how many GETs are read at once; those beyond end first.
+func (r *Reader) SetParallel(n int) { r.fetch.slots.resize(n) }
 
 // Close gives up what is in flight and waits for it.
 func (r *Reader) Close() {

@@ -325,10 +325,10 @@ func (r *run) turn(a *answer) (on *answer, err error) {
 		a.rest()
 	}
 	slots := r.of.fetch.slots
-	if err := slots.Acquire(r.ctx, 1); err != nil {
+	if err := slots.acquire(r.ctx); err != nil {
 		return a, err
 	}
-	defer slots.Release(1)
+	defer slots.release()
 	r.of.mu.Lock()
 	r.begun = true
 	end := r.end

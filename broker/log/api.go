@@ -74,6 +74,7 @@ type Config struct {
 	SegmentBytes       int64         // segment.bytes
 	SegmentMinBytes    int64         // strata.segment.min.bytes
 	SegmentAge         time.Duration // segment.ms
+	SegmentJitter      time.Duration // segment.jitter.ms: each segment is sealed less than this earlier
 	IndexIntervalBytes int64         // index.interval.bytes
 	IndexMaxBytes      int64         // segment.index.bytes
 	FlushMessages      int64         // flush.messages, in replicated mode

@@ -1,8 +1,10 @@
 package log
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"path"
 
@@ -231,11 +233,25 @@ func (l *Log) shouldRoll(in incoming, size int64, o AppendOptions) bool {
 	if cfg.SegmentAge <= 0 {
 		return false
 	}
-	age := cfg.SegmentAge.Milliseconds()
+	age := l.segmentAge(cfg, active.base)
 	if first := l.firstAppend.Load(); first > 0 && int64(o.Now)-first >= age {
 		return true
 	}
 	return filled >= cfg.SegmentMinBytes && l.tail.firstTime >= 0 && in.maxTime >= 0 && int64(in.maxTime-l.tail.firstTime) > age
+}
+
+// segmentAge is the age in ms at which a segment is sealed: segment.ms less its share of
+// segment.jitter.ms. The share hangs on the segment alone, so that it is the same after a restart.
+func (l *Log) segmentAge(cfg Config, base protocol.Offset) int64 {
+	age := cfg.SegmentAge.Milliseconds()
+	jitter := min(cfg.SegmentJitter.Milliseconds(), age)
+	if jitter <= 0 {
+		return age
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(l.key.Topic[:]) // a hash takes all
+	_, _ = h.Write(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, uint32(l.key.Partition)), uint64(base)))
+	return age - int64(h.Sum64()%uint64(jitter))
 }
 
 // create makes the directory and the first segment. Nothing is synced here: the

@@ -14,6 +14,35 @@ import (
 	"github.com/stratabroker/strata/protocol/record"
 )
 
+// TestJitterSealsEachSegmentEarlierByItsOwnShare shows that segments begun together are not
+// sealed together, none after segment.ms, and that the share outlives a restart.
+func TestJitterSealsEachSegmentEarlierByItsOwnShare(t *testing.T) {
+	cfg := log.Config{SegmentAge: time.Hour, SegmentJitter: 30 * time.Minute}
+	ages := map[time.Duration]bool{}
+	for range 2 {
+		p := start(t, vfs.NewMem()).open(cfg)
+		var of []time.Duration
+		for range 8 {
+			p.add(0, "a")
+			p.flush()
+			begun := p.w.clock.Load()
+			for !must(p.MaybeRoll(p.w.now()))(t) {
+				p.w.clock.Add(10_000)
+			}
+			of = append(of, time.Duration(p.w.clock.Load()-begun)*time.Millisecond)
+		}
+		for _, age := range of {
+			if age <= 30*time.Minute-10*time.Second || age > time.Hour {
+				t.Errorf("sealed after %s", age)
+			}
+			ages[age] = true
+		}
+	}
+	if len(ages) < 5 || len(ages) > 8 {
+		t.Errorf("%d different ages of 8 segments of one partition, opened twice: %v", len(ages), ages)
+	}
+}
+
 func TestRolling(t *testing.T) {
 	ms := func(d time.Duration) protocol.Timestamp { return protocol.Timestamp(d.Milliseconds()) }
 	kb := strings.Repeat("x", 1000)

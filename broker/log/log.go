@@ -506,7 +506,7 @@ func (l *Log) sweep(now time.Time) (rolled, again bool, err error) {
 	}
 	cfg := l.config()
 	l.expireProducers(now)
-	if first := l.firstAppend.Load(); !l.pending.created && cfg.SegmentAge > 0 && first > 0 && now.UnixMilli()-first >= cfg.SegmentAge.Milliseconds() {
+	if first := l.firstAppend.Load(); !l.pending.created && cfg.SegmentAge > 0 && first > 0 && now.UnixMilli()-first >= l.segmentAge(cfg, l.active().base) {
 		if err := l.roll(); err != nil {
 			return false, false, err
 		}

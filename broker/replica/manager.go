@@ -284,10 +284,10 @@ func (m *Manager) logConfig(c *metadata.TopicConfig) log.Config {
 		age = min(age, c.MaxCompactionLagMs) // the active segment is never cleaned (KIP-354)
 	}
 	return log.Config{
-		SegmentBytes: c.SegmentBytes, SegmentMinBytes: c.SegmentMinBytes, SegmentAge: ms(age),
+		SegmentBytes: c.SegmentBytes, SegmentMinBytes: c.SegmentMinBytes, SegmentAge: ms(age), SegmentJitter: milliseconds(c.SegmentJitterMs),
 		IndexIntervalBytes: c.IndexIntervalBytes, IndexMaxBytes: c.IndexMaxBytes,
 		FlushMessages: c.FlushMessages, FlushInterval: flush,
-		ProducerExpiry: m.cfg.Static.Millis("producer.id.expiration.ms"),
+		ProducerExpiry: m.cfg.Static.BrokerMillis(m.image.Load(), "producer.id.expiration.ms"),
 	}
 }
 
