@@ -45,7 +45,7 @@ const (
 // attempt is the caller's; every entry's ObjectKey a SegmentKey of that partition.
 // Only pages on the paths to what changes are loaded and rewritten. A tree
 // that becomes empty has a root page too. Errors: ErrInvalid for
-// gaps, overlaps and descending entries; ErrCorrupt, ErrNewerFormat; those of load.
+// gaps, overlaps, descending entries and a compacted entry above one that is not; ErrCorrupt, ErrNewerFormat; those of load.
 func (m Manifest) Apply(load Load, e Edit, objectKey string, version uint64) (Version, error) {
 	name, err := ParseKey(objectKey)
 	if err != nil || name.Kind != ManifestObject || name.Version != version || version <= m.Version {
@@ -66,7 +66,11 @@ func (m Manifest) Apply(load Load, e Edit, objectKey string, version uint64) (Ve
 	} else if t.root.names != t.names {
 		return Version{}, fmt.Errorf("%w: manifest of %s edited as one of %s", ErrInvalid, t.root.names.key, name.Key)
 	}
-	if err := t.apply(e); err != nil {
+	err = t.apply(e)
+	if err == nil {
+		err = t.root.checkCompacted()
+	}
+	if err != nil {
 		return Version{}, fmt.Errorf("edit manifest %d of %s: %w", m.Version, name.Key, err)
 	}
 	return t.write(name, objectKey, m.Version), nil
@@ -108,6 +112,37 @@ func (t *editor) apply(e Edit) error {
 	}
 	_, err = t.splice(sum.End, sum.End, items)
 	return err
+}
+
+// checkCompacted refuses a tree in which an entry is compacted above one that is not: what a compaction has
+// dropped from it might be superseded by nothing that is left. Pages that did not change were good.
+func (n *node) checkCompacted() error {
+	dirty := protocol.NoOffset // where the first that is not compacted begins
+	check := func(s Summary) error {
+		switch {
+		case dirty != protocol.NoOffset && s.CompactedSegments > 0:
+			return fmt.Errorf("%w: compacted entries in [%d, %d), and one at %d that is not", ErrInvalid, s.Base, s.End, dirty)
+		case dirty == protocol.NoOffset && !s.Compacted():
+			dirty = s.Base
+		}
+		return nil
+	}
+	for _, it := range n.items {
+		if err := check(it.summary()); err != nil {
+			return err
+		}
+	}
+	for _, k := range n.kids {
+		if err := check(k.sum); err != nil {
+			return err
+		}
+		if k.node != nil {
+			if err := k.node.checkCompacted(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (t *editor) replace(r Replacement) error {

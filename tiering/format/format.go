@@ -48,6 +48,7 @@ const (
 	BatchPart    Part = "batch"
 	PagePart     Part = "page"
 	RootPart     Part = "root"
+	EntryPart    Part = "manifest entry" // the object is good
 )
 
 // Error gives "corrupt <part>: <detail>".

@@ -92,10 +92,11 @@ func goldenEntry() format.Entry {
 func TestManifestGoldenBytes(t *testing.T) {
 	key := format.ManifestKey(testKey(2), 1, metadata.Attempt{Generation: 1, Index: 80}, 0x99)
 	first := goldenEntry()
-	second := first
+	first.Compactions, first.DeleteHorizon = 3, 1_700_086_400_000
+	second := goldenEntry()
 	second.Base, second.End = 200, 300
 	second.ObjectKey = format.SegmentKey(testKey(2), 200, 300, 4, first.Attempt, 1)
-	third := first
+	third := second
 	third.Base, third.End = 300, 400
 	third.ObjectKey = format.SegmentKey(testKey(2), 300, 400, 4, first.Attempt, 2)
 	entries := []format.Entry{first, second, third}

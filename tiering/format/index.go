@@ -40,6 +40,13 @@ type Index struct {
 	meta      SegmentMeta
 	dataBytes int64
 	digest
+	says claims
+}
+
+// claims is what a compacted entry says of the batches and the tail does not.
+type claims struct {
+	compacted bool
+	horizon   protocol.Timestamp
 }
 
 // DecodeIndex reads the tail that e locates and checks that it belongs to e.
@@ -64,9 +71,11 @@ func DecodeIndex(tail []byte, e Entry) (*Index, error) {
 		return nil, corrupt(IdentityPart, "entry [%d, %d) of an object with [%d, %d)", e.Base, e.End, want.Base, want.End)
 	}
 	want.Base, want.End = e.Base, e.End
+	want.Compactions, want.DeleteHorizon = e.Compactions, e.DeleteHorizon // the manifest's: an object that lost nothing stays
 	if want != e {
 		return nil, corrupt(IdentityPart, "entry is %+v, of this object it is %+v", e, want)
 	}
+	x.says = claims{compacted: e.Compactions > 0, horizon: e.DeleteHorizon}
 	return x, nil
 }
 
@@ -175,8 +184,8 @@ func (x *Index) CheckChunk(i int, b []byte) error {
 }
 
 // Verify reads all batches from data (the object, or its first DataBytes) once and
-// checks chunk CRCs, batch CRCs, offsets and that the indexes say what the batches say.
-// Errors: those of data, ErrCorrupt.
+// checks chunk CRCs, batch CRCs, offsets and that the indexes say what the batches say, as does the
+// entry that the index was decoded for. Errors: those of data, ErrCorrupt (EntryPart where the entry is wrong and the object is good).
 func (x *Index) Verify(data io.ReaderAt) error {
 	scan := newScanner(x.meta)
 	scan.want = x.chunks
@@ -193,6 +202,8 @@ func (x *Index) Verify(data io.ReaderAt) error {
 		return corrupt(IndexPart, "offset index is not that of the batches")
 	case !slices.Equal(got.times, x.times):
 		return corrupt(IndexPart, "time index is not that of the batches")
+	case x.says.compacted && x.says.horizon != got.horizon:
+		return corrupt(EntryPart, "delete horizon is %d, of the batches it is %d", x.says.horizon, got.horizon)
 	}
 	return nil
 }

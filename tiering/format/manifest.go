@@ -40,7 +40,14 @@ type Summary struct {
 	ObjectBytes  int64 // of objects (ObjectSize); an object with two entries counts twice
 	Segments     int64 // entries
 	Records      int64
+
+	CompactedSegments int64              // of Segments, those that have been through a cold compaction; they come first
+	CompactedBytes    int64              // of Bytes, those of them
+	DeleteHorizon     protocol.Timestamp // the earliest of the entries; 0: none
 }
+
+// Compacted tells whether all of it has been through a cold compaction.
+func (s Summary) Compacted() bool { return s.CompactedSegments == s.Segments }
 
 // add extends a summary by what follows it.
 func (s *Summary) add(o Summary) {
@@ -50,6 +57,11 @@ func (s *Summary) add(o Summary) {
 	s.ObjectBytes += o.ObjectBytes
 	s.Segments += o.Segments
 	s.Records += o.Records
+	s.CompactedSegments += o.CompactedSegments
+	s.CompactedBytes += o.CompactedBytes
+	if s.DeleteHorizon == 0 || o.DeleteHorizon != 0 && o.DeleteHorizon < s.DeleteHorizon {
+		s.DeleteHorizon = o.DeleteHorizon
+	}
 }
 
 // Summary reads the root page.
@@ -94,6 +106,11 @@ func (m Manifest) FindMaxTimestamp(load Load) (Entry, bool, error) {
 		return Entry{}, false, err
 	}
 	return m.first(load, func(s Summary) bool { return s.MaxTimestamp == sum.MaxTimestamp })
+}
+
+// FindUncompacted gives the first entry that has not been through a cold compaction.
+func (m Manifest) FindUncompacted(load Load) (Entry, bool, error) {
+	return m.first(load, func(s Summary) bool { return !s.Compacted() })
 }
 
 // first gives the first entry whose summary is wanted. A page whose summary is not

@@ -121,6 +121,14 @@ func (tr *tree) randomEdit(r *rand.Rand, attempt uint64) (e format.Edit) {
 			rep.Entries = append(rep.Entries, entryAt(r, base, span, attempt))
 			base += protocol.Offset(span)
 		}
+		// Compacted entries come first, whatever is replaced.
+		may, must := i == 0 || left[i-1].Compactions > 0, j < len(left) && left[j].Compactions > 0
+		if must || may && r.IntN(3) > 0 {
+			for n := range rep.Entries {
+				rep.Entries[n].Compactions = 1 + r.Uint32N(3)
+				rep.Entries[n].DeleteHorizon = protocol.Timestamp(r.IntN(2) * r.IntN(1000))
+			}
+		}
 		e.Replace = append(e.Replace, rep)
 	}
 	if r.IntN(3) > 0 || len(left) == 0 {
@@ -153,6 +161,8 @@ func (tr *tree) check(t *testing.T, r *rand.Rand) {
 	}
 	i := slices.IndexFunc(tr.model, func(e format.Entry) bool { return e.MaxTimestamp == want.MaxTimestamp })
 	compare(t, tr.model, i)(tr.FindMaxTimestamp(tr.load))
+	i = slices.IndexFunc(tr.model, func(e format.Entry) bool { return e.Compactions == 0 })
+	compare(t, tr.model, i)(tr.FindUncompacted(tr.load))
 }
 
 func summaryOf(model []format.Entry, ended protocol.Offset) format.Summary {
@@ -167,6 +177,13 @@ func summaryOf(model []format.Entry, ended protocol.Offset) format.Summary {
 		s.ObjectBytes += e.ObjectSize
 		s.Segments++
 		s.Records += e.Records
+		if e.Compactions > 0 {
+			s.CompactedSegments++
+			s.CompactedBytes += e.DataBytes
+		}
+		if h := e.DeleteHorizon; h > 0 && (s.DeleteHorizon == 0 || h < s.DeleteHorizon) {
+			s.DeleteHorizon = h
+		}
 	}
 	return s
 }

@@ -88,11 +88,15 @@ func (n *node) summary() Summary {
 }
 
 func (it item) summary() Summary {
-	return Summary{
+	s := Summary{
 		Base: it.base, End: it.end, MaxTimestamp: protocol.Timestamp(it.pb.GetMaxTimestamp()),
 		Bytes: int64(it.pb.GetDataBytes()), ObjectBytes: int64(it.pb.GetDataBytes()) + int64(it.pb.GetTailBytes()),
-		Segments: 1, Records: int64(it.pb.GetRecords()),
+		Segments: 1, Records: int64(it.pb.GetRecords()), DeleteHorizon: protocol.Timestamp(it.pb.GetDeleteHorizonMs()),
 	}
+	if it.pb.GetCompactions() > 0 {
+		s.CompactedSegments, s.CompactedBytes = 1, s.Bytes
+	}
+	return s
 }
 
 // entry gives item i with its object's key.
@@ -109,6 +113,7 @@ func (n *node) entry(i int) Entry {
 		DataBytes: data, ObjectSize: data + int64(e.GetTailBytes()), IndexOffset: data,
 		IndexLength: e.GetTailBytes(), IndexCRC: e.GetTailCrc(), ChunkSize: e.GetChunkSize(),
 		Records: int64(e.GetRecords()), Attempt: attempt, SealedMs: protocol.Timestamp(e.GetSealedMs()),
+		Compactions: e.GetCompactions(), DeleteHorizon: protocol.Timestamp(e.GetDeleteHorizonMs()),
 	}
 }
 
@@ -132,6 +137,7 @@ func newItem(k protocol.PartitionKey, e Entry) (item, error) {
 		AttemptGeneration: e.Attempt.Generation, AttemptIndex: e.Attempt.Index, Rand: name.Rand,
 		MaxTimestamp: int64(e.MaxTimestamp), DataBytes: uint64(e.DataBytes), TailBytes: e.IndexLength, TailCrc: e.IndexCRC,
 		ChunkSize: e.ChunkSize, Records: uint64(e.Records), SealedMs: int64(e.SealedMs),
+		Compactions: e.Compactions, DeleteHorizonMs: int64(e.DeleteHorizon),
 	}}
 	return it, it.check()
 }
@@ -149,6 +155,13 @@ func (it item) check() error {
 		return fmt.Errorf("%d bytes of batches, %d records, tail of %d bytes", e.GetDataBytes(), e.GetRecords(), e.GetTailBytes())
 	case size < minChunkSize || size > maxChunkSize || size&(size-1) != 0:
 		return fmt.Errorf("chunk size %d", size)
+	}
+	return it.checkCompaction()
+}
+
+func (it item) checkCompaction() error {
+	if h, n := it.pb.GetDeleteHorizonMs(), it.pb.GetCompactions(); h < 0 || h > 0 && n == 0 {
+		return fmt.Errorf("delete horizon %d after %d compactions", h, n)
 	}
 	return nil
 }
@@ -169,6 +182,8 @@ func (n *node) encode() []byte {
 			Offset: k.ref.offset, Length: k.ref.length, Crc: k.ref.crc, Count: uint32(k.count),
 			MaxTimestamp: int64(k.sum.MaxTimestamp), DataBytes: uint64(k.sum.Bytes), ObjectBytes: uint64(k.sum.ObjectBytes),
 			Segments: uint64(k.sum.Segments), Records: uint64(k.sum.Records),
+			CompactedSegments: uint64(k.sum.CompactedSegments), CompactedBytes: uint64(k.sum.CompactedBytes),
+			DeleteHorizonMs: int64(k.sum.DeleteHorizon),
 		})
 	}
 	b := append(make([]byte, 0, pagePrefixLen+proto.Size(p)), pageMagic...)
@@ -269,6 +284,10 @@ func newChild(base protocol.Offset, c *formatpb.Child) (kid, error) {
 	if c.GetDataBytes() > maxChildTotal || c.GetObjectBytes() > maxChildTotal || c.GetSegments() > maxChildTotal || c.GetRecords() > maxChildTotal {
 		return kid{}, fmt.Errorf("%d bytes, %d of objects, %d segments, %d records", c.GetDataBytes(), c.GetObjectBytes(), c.GetSegments(), c.GetRecords())
 	}
+	if c.GetCompactedSegments() > c.GetSegments() || c.GetCompactedBytes() > c.GetDataBytes() || c.GetDeleteHorizonMs() < 0 {
+		return kid{}, fmt.Errorf("%d of %d segments and %d of %d bytes are compacted, delete horizon %d",
+			c.GetCompactedSegments(), c.GetSegments(), c.GetCompactedBytes(), c.GetDataBytes(), c.GetDeleteHorizonMs())
+	}
 	end := base + protocol.Offset(c.GetSpan())
 	if c.GetSpan() > math.MaxInt64 || end <= base || c.GetCount() == 0 || c.GetMaxTimestamp() < int64(protocol.NoTimestamp) {
 		return kid{}, fmt.Errorf("spans %d from %d, %d items, max timestamp %d", c.GetSpan(), base, c.GetCount(), c.GetMaxTimestamp())
@@ -278,6 +297,8 @@ func newChild(base protocol.Offset, c *formatpb.Child) (kid, error) {
 		sum: Summary{
 			Base: base, End: end, MaxTimestamp: protocol.Timestamp(c.GetMaxTimestamp()), Bytes: int64(c.GetDataBytes()),
 			ObjectBytes: int64(c.GetObjectBytes()), Segments: int64(c.GetSegments()), Records: int64(c.GetRecords()),
+			CompactedSegments: int64(c.GetCompactedSegments()), CompactedBytes: int64(c.GetCompactedBytes()),
+			DeleteHorizon: protocol.Timestamp(c.GetDeleteHorizonMs()),
 		},
 		ref: pageRef{
 			version: c.GetVersion(), attempt: metadata.Attempt{Generation: c.GetAttemptGeneration(), Index: c.GetAttemptIndex()},

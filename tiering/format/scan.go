@@ -36,6 +36,7 @@ type digest struct {
 	crc     uint32 // of all bytes
 	records int64
 	maxTS   protocol.Timestamp
+	horizon protocol.Timestamp // earliest delete horizon of a batch with records, 0 for none; not in the indexes
 }
 
 // offsetEntry is the first batch that begins in a chunk. A chunk in which none begins has no entry.
@@ -144,6 +145,23 @@ func (s *scanner) finish() error {
 	if n := len(g.offsets); n == 0 || g.offsets[n-1].pos/s.chunkSize < s.pos/s.chunkSize {
 		g.offsets = append(g.offsets, offsetEntry{offset: h.BaseOffset(), pos: s.pos})
 	}
+	s.noteTime(h)
+	g.records += int64(h.Count())
+	s.next = h.NextOffset()
+	s.pos += int64(s.total)
+	s.have = 0
+	return nil
+}
+
+// noteTime takes a batch's times into the indexes. One that compaction has emptied has none worth finding.
+func (s *scanner) noteTime(h record.Batch) {
+	g := &s.got
+	if h.Count() == 0 {
+		return
+	}
+	if h.HasDeleteHorizon() && (g.horizon == 0 || h.BaseTimestamp() < g.horizon) {
+		g.horizon = max(h.BaseTimestamp(), 1)
+	}
 	if ts := h.MaxTimestamp(); ts > g.maxTS {
 		g.maxTS = ts
 		at := g.offsets[len(g.offsets)-1].pos
@@ -153,9 +171,4 @@ func (s *scanner) finish() error {
 			g.times = append(g.times, timeEntry{ts: ts, pos: at})
 		}
 	}
-	g.records += int64(h.Count())
-	s.next = h.NextOffset()
-	s.pos += int64(s.total)
-	s.have = 0
-	return nil
 }

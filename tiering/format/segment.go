@@ -53,13 +53,23 @@ type Entry struct {
 	ChunkSize    uint32
 	Records      int64 // sum of the batches' record counts
 	Attempt      metadata.Attempt
+	// Compactions is how many cold compactions the entry has been through. Entries that have been through one
+	// lie before all that have not, and hold no record that a later one below the first of those supersedes.
+	Compactions uint32
+	// DeleteHorizon is when the first of the tombstones and markers of a compacted entry may go (KIP-534), wall clock; 0: it has none.
+	DeleteHorizon protocol.Timestamp
 }
 
 // Summary is what the entry adds to that of its page.
 func (e *Entry) Summary() Summary {
-	return Summary{
+	s := Summary{
 		Base: e.Base, End: e.End, MaxTimestamp: e.MaxTimestamp, Bytes: e.DataBytes, ObjectBytes: e.ObjectSize, Segments: 1, Records: e.Records,
+		DeleteHorizon: e.DeleteHorizon,
 	}
+	if e.Compactions > 0 {
+		s.CompactedSegments, s.CompactedBytes = 1, e.DataBytes
+	}
+	return s
 }
 
 // Segment is a segment object about to be uploaded.
@@ -97,6 +107,9 @@ func BuildSegment(meta SegmentMeta, batches io.ReaderAt, size int64) (*Segment, 
 
 // Size is the object's length in bytes.
 func (s *Segment) Size() int64 { return s.index.dataBytes + int64(len(s.tail)) }
+
+// DeleteHorizon is the earliest of its batches that hold records, 0 where none has one.
+func (s *Segment) DeleteHorizon() protocol.Timestamp { return s.index.horizon }
 
 // Body reads the object from its start; each call gives an independent reader, for a retry.
 func (s *Segment) Body() io.ReadSeeker { return io.NewSectionReader(s, 0, s.Size()) }

@@ -28,6 +28,7 @@ const (
 	SegmentSize      Kind = "segment_size_mismatch"      // shortened, or longer than its entry says
 	SwappedSegment   Kind = "swapped_segment"            // a whole object, but another one
 	CorruptSegment   Kind = "corrupt_segment"            // batches, indexes or footer
+	BadCompaction    Kind = "compaction_mismatch"        // what an entry says of its compaction is not true, or a compacted one lies above one that is not
 	NewerFormat      Kind = "newer_format"               // not damage: a newer strata wrote it, this one cannot judge
 )
 

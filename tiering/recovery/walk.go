@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stratabroker/strata/metadata"
+	"github.com/stratabroker/strata/protocol"
 	"github.com/stratabroker/strata/tiering/format"
 	"github.com/stratabroker/strata/tiering/object"
 )
@@ -104,6 +105,7 @@ func (w *walk) page(ctx context.Context, p metadata.PagePlace, parent *format.Ch
 	if page == nil {
 		return nil
 	}
+	w.checkCompacted(p, page)
 	for _, c := range page.Children {
 		if err := w.page(ctx, c.Place, &c); err != nil {
 			return err
@@ -117,6 +119,26 @@ func (w *walk) page(ctx context.Context, p metadata.PagePlace, parent *format.Ch
 		w.group.Go(func() error { return w.segment(ctx, e) })
 	}
 	return nil
+}
+
+// checkCompacted sees to it that what is compacted comes first: a compaction has dropped what later records
+// supersede, and those must be compacted too.
+func (w *walk) checkCompacted(p metadata.PagePlace, page *format.Page) {
+	dirty := protocol.NoOffset // where the first begins that is not compacted
+	check := func(s format.Summary) {
+		switch {
+		case dirty != protocol.NoOffset && s.CompactedSegments > 0:
+			w.add(Anomaly{Kind: BadCompaction, Object: p.Key, Base: s.Base, End: s.End, Detail: fmt.Sprintf("it is compacted, and what begins at %d is not", dirty)})
+		case dirty == protocol.NoOffset && !s.Compacted():
+			dirty = s.Base
+		}
+	}
+	for _, c := range page.Children {
+		check(c.Summary)
+	}
+	for _, e := range page.Entries {
+		check(e.Summary())
+	}
 }
 
 // judgePage says what is wrong with a page, if anything. failed is from loading it; it comes back if it is an outage.
@@ -214,6 +236,8 @@ func (w *walk) segment(ctx context.Context, e format.Entry) error {
 		a.Kind, a.Detail = SegmentSize, fmt.Sprintf("shorter than the %d bytes that its entry says", e.ObjectSize)
 	case errors.As(err, &bad) && bad.Part == format.IdentityPart:
 		a.Kind, a.Detail = SwappedSegment, err.Error()
+	case errors.As(err, &bad) && bad.Part == format.EntryPart:
+		a.Kind, a.Detail = BadCompaction, err.Error()
 	case errors.Is(err, format.ErrCorrupt):
 		a.Kind, a.Detail = CorruptSegment, err.Error()
 	case errors.Is(err, format.ErrNewerFormat):

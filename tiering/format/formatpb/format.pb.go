@@ -126,7 +126,9 @@ type Entry struct {
 	TailCrc           uint32                 `protobuf:"fixed32,11,opt,name=tail_crc,json=tailCrc,proto3" json:"tail_crc,omitempty"`
 	ChunkSize         uint32                 `protobuf:"varint,12,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"`
 	Records           uint64                 `protobuf:"varint,13,opt,name=records,proto3" json:"records,omitempty"`
-	SealedMs          int64                  `protobuf:"varint,14,opt,name=sealed_ms,json=sealedMs,proto3" json:"sealed_ms,omitempty"` // wall clock
+	SealedMs          int64                  `protobuf:"varint,14,opt,name=sealed_ms,json=sealedMs,proto3" json:"sealed_ms,omitempty"`                        // wall clock
+	Compactions       uint32                 `protobuf:"varint,15,opt,name=compactions,proto3" json:"compactions,omitempty"`                                  // cold compactions that the entry has been through; 0: none yet
+	DeleteHorizonMs   int64                  `protobuf:"varint,16,opt,name=delete_horizon_ms,json=deleteHorizonMs,proto3" json:"delete_horizon_ms,omitempty"` // of a compacted entry: when the first of its tombstones and markers may go; 0: it has none
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -259,6 +261,20 @@ func (x *Entry) GetSealedMs() int64 {
 	return 0
 }
 
+func (x *Entry) GetCompactions() uint32 {
+	if x != nil {
+		return x.Compactions
+	}
+	return 0
+}
+
+func (x *Entry) GetDeleteHorizonMs() int64 {
+	if x != nil {
+		return x.DeleteHorizonMs
+	}
+	return 0
+}
+
 // Child is a page one level below: which manifest version's object holds it,
 // where, and what it holds.
 type Child struct {
@@ -277,6 +293,9 @@ type Child struct {
 	ObjectBytes       uint64                 `protobuf:"varint,12,opt,name=object_bytes,json=objectBytes,proto3" json:"object_bytes,omitempty"`
 	Segments          uint64                 `protobuf:"varint,13,opt,name=segments,proto3" json:"segments,omitempty"`
 	Records           uint64                 `protobuf:"varint,14,opt,name=records,proto3" json:"records,omitempty"`
+	CompactedSegments uint64                 `protobuf:"varint,15,opt,name=compacted_segments,json=compactedSegments,proto3" json:"compacted_segments,omitempty"` // entries that have been through a cold compaction
+	CompactedBytes    uint64                 `protobuf:"varint,16,opt,name=compacted_bytes,json=compactedBytes,proto3" json:"compacted_bytes,omitempty"`          // data_bytes of those
+	DeleteHorizonMs   int64                  `protobuf:"varint,17,opt,name=delete_horizon_ms,json=deleteHorizonMs,proto3" json:"delete_horizon_ms,omitempty"`     // the earliest of its entries; 0: none
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -405,6 +424,27 @@ func (x *Child) GetSegments() uint64 {
 func (x *Child) GetRecords() uint64 {
 	if x != nil {
 		return x.Records
+	}
+	return 0
+}
+
+func (x *Child) GetCompactedSegments() uint64 {
+	if x != nil {
+		return x.CompactedSegments
+	}
+	return 0
+}
+
+func (x *Child) GetCompactedBytes() uint64 {
+	if x != nil {
+		return x.CompactedBytes
+	}
+	return 0
+}
+
+func (x *Child) GetDeleteHorizonMs() int64 {
+	if x != nil {
+		return x.DeleteHorizonMs
 	}
 	return 0
 }
@@ -598,7 +638,7 @@ const file_tiering_format_formatpb_format_proto_rawDesc = "" +
 	"\x05level\x18\x03 \x01(\rR\x05level\x12\x12\n" +
 	"\x04base\x18\x04 \x01(\x03R\x04base\x121\n" +
 	"\aentries\x18\x05 \x03(\v2\x17.strata.format.v1.EntryR\aentries\x123\n" +
-	"\bchildren\x18\x06 \x03(\v2\x17.strata.format.v1.ChildR\bchildren\"\x97\x03\n" +
+	"\bchildren\x18\x06 \x03(\v2\x17.strata.format.v1.ChildR\bchildren\"\xe5\x03\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04span\x18\x01 \x01(\x04R\x04span\x12\x12\n" +
 	"\x04lead\x18\x02 \x01(\x04R\x04lead\x12\x14\n" +
@@ -617,7 +657,9 @@ const file_tiering_format_formatpb_format_proto_rawDesc = "" +
 	"\n" +
 	"chunk_size\x18\f \x01(\rR\tchunkSize\x12\x18\n" +
 	"\arecords\x18\r \x01(\x04R\arecords\x12\x1b\n" +
-	"\tsealed_ms\x18\x0e \x01(\x03R\bsealedMs\"\x92\x03\n" +
+	"\tsealed_ms\x18\x0e \x01(\x03R\bsealedMs\x12 \n" +
+	"\vcompactions\x18\x0f \x01(\rR\vcompactions\x12*\n" +
+	"\x11delete_horizon_ms\x18\x10 \x01(\x03R\x0fdeleteHorizonMs\"\x96\x04\n" +
 	"\x05Child\x12\x12\n" +
 	"\x04span\x18\x01 \x01(\x04R\x04span\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12-\n" +
@@ -634,7 +676,10 @@ const file_tiering_format_formatpb_format_proto_rawDesc = "" +
 	"data_bytes\x18\v \x01(\x04R\tdataBytes\x12!\n" +
 	"\fobject_bytes\x18\f \x01(\x04R\vobjectBytes\x12\x1a\n" +
 	"\bsegments\x18\r \x01(\x04R\bsegments\x12\x18\n" +
-	"\arecords\x18\x0e \x01(\x04R\arecords\"\xf0\x01\n" +
+	"\arecords\x18\x0e \x01(\x04R\arecords\x12-\n" +
+	"\x12compacted_segments\x18\x0f \x01(\x04R\x11compactedSegments\x12'\n" +
+	"\x0fcompacted_bytes\x18\x10 \x01(\x04R\x0ecompactedBytes\x12*\n" +
+	"\x11delete_horizon_ms\x18\x11 \x01(\x03R\x0fdeleteHorizonMs\"\xf0\x01\n" +
 	"\fManifestHead\x12\x19\n" +
 	"\btopic_id\x18\x01 \x01(\fR\atopicId\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x18\n" +
