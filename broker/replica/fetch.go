@@ -61,11 +61,12 @@ type FetchResult struct {
 
 	entry *fetchEntry
 	below protocol.Offset // the first offset that this fetch may not see
+	empty protocol.Offset // the bucket has nothing from where the entry reads up to here; 0: not known
 }
 
 // more tells that there is something for the reader that a later look may send.
 func (r *FetchResult) more() bool {
-	return r.Err != nil || r.Diverging != nil || r.entry.From < r.below
+	return r.Err != nil || r.Diverging != nil || r.entry.from() < r.below
 }
 
 // isNews tells whether the client must be told, as Kafka's incremental fetches
@@ -176,7 +177,7 @@ func (f *fetch) look(s *FetchSet, e *fetchEntry) {
 
 // readHot reads a partition's share from the hot tier; true means that only the bucket has it.
 func (f *fetch) readHot(r *FetchResult, room int, minOne bool) (tiered bool) {
-	s, err := r.Leader.readHot(r.entry.From, r.below, room, minOne)
+	s, err := r.Leader.readHot(r.entry.from(), r.below, room, minOne)
 	switch {
 	case errors.Is(err, errTiered):
 		return true
@@ -186,7 +187,7 @@ func (f *fetch) readHot(r *FetchResult, room int, minOne bool) (tiered bool) {
 		r.Records = s
 		f.bytes += s.Len()
 		if f.Committed {
-			r.Aborted, r.Err = r.Leader.log.Aborted(r.entry.From, s.Next())
+			r.Aborted, r.Err = r.Leader.log.Aborted(r.entry.from(), s.Next())
 		}
 	}
 	return false

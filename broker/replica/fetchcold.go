@@ -54,7 +54,7 @@ func (f *fetch) readCold(cold Cold) {
 // readColdPartition tells how many bytes it read.
 func (f *fetch) readColdPartition(ctx context.Context, cold Cold, c coldShare) int {
 	r := &f.results[c.index]
-	got, err := cold.Read(ctx, r.Leader.key, r.entry.From, c.bytes, c.minOne)
+	got, err := cold.Read(ctx, r.Leader.key, r.entry.from(), c.bytes, c.minOne)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		// The client asks again; by then the cache may have it.
@@ -62,6 +62,7 @@ func (f *fetch) readColdPartition(ctx context.Context, cold Cold, c coldShare) i
 		r.Err = err
 	case len(got.Bytes) == 0:
 		got.release()
+		r.empty = got.Next
 	default:
 		r.Records = &coldRecords{got}
 		if f.Committed {
@@ -69,6 +70,20 @@ func (f *fetch) readColdPartition(ctx context.Context, cold Cold, c coldShare) i
 		}
 	}
 	return len(got.Bytes)
+}
+
+// passed notes what of the bucket was found to be empty, and tells whether the fetch has nothing but that: then
+// it goes on behind it, where the next records may be in either tier.
+func (f *fetch) passed() bool {
+	found, nothing := false, true
+	for i := range f.results {
+		r := &f.results[i]
+		if r.Err == nil && r.empty > r.entry.from() {
+			r.entry.gapAt, r.entry.gapEnd, found = r.entry.From, r.empty, true
+		}
+		nothing = nothing && r.Records == nil && r.Err == nil && r.Diverging == nil
+	}
+	return found && nothing
 }
 
 // trim takes out what exceeds MaxBytes because the first batch was larger than

@@ -63,6 +63,8 @@ type fetchEntry struct {
 	prev      *fetchEntry
 	next      *fetchEntry
 
+	gapAt, gapEnd protocol.Offset // compaction left nothing in [gapAt, gapEnd) of leader; gapEnd is 0 where nothing is known
+
 	at int // guarded by leader.mu: place among its readers
 
 	marked   atomic.Bool
@@ -265,6 +267,9 @@ func (s *FetchSet) readCold(f *fetch) {
 	f.readCold(s.cold)
 	s.mu.Lock()
 	f.state = fetchRead
+	if f.passed() {
+		f.state = fetchWaiting
+	}
 	s.mu.Unlock()
 	s.Advance()
 }
@@ -327,7 +332,7 @@ func (s *FetchSet) find(e *fetchEntry) (*Leader, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.leader = l
+		e.leader, e.gapEnd = l, 0
 	}
 	row := e.leader.row.Load()
 	e.epoch = row.LeaderEpoch
@@ -410,6 +415,14 @@ func (e *fetchEntry) mark() {
 		s.waiting = false
 		go s.Advance()
 	}
+}
+
+// from is where the records begin that the entry asks for.
+func (e *fetchEntry) from() protocol.Offset {
+	if e.From == e.gapAt {
+		return max(e.From, e.gapEnd)
+	}
+	return e.From
 }
 
 // seen notes what a look found.
