@@ -25,15 +25,16 @@ const (
 
 // bucket is the cold tier of this broker.
 type bucket struct {
-	url      object.URL
-	logger   *slog.Logger // its lines name the bucket
-	store    object.Store
-	reader   *tiering.Reader
-	archiver *tiering.Archiver
-	sweeper  *tiering.Sweeper
-	roots    *tiering.RootWriter
-	bind     func(context.Context) error // nil once the bucket is ours
-	broker   *Broker
+	url       object.URL
+	logger    *slog.Logger // its lines name the bucket
+	store     object.Store
+	reader    *tiering.Reader
+	archiver  *tiering.Archiver
+	compactor *tiering.Compactor
+	sweeper   *tiering.Sweeper
+	roots     *tiering.RootWriter
+	bind      func(context.Context) error // nil once the bucket is ours
+	broker    *Broker
 }
 
 // openStore opens the store that strata.bucket.url names; nothing is sent to it.
@@ -116,6 +117,11 @@ func (k *bucket) compose() {
 		Store: k.store, Metadata: b.node, Hot: hot{b.replicas}, Parallel: int(s.Int("remote.log.manager.copier.thread.pool.size")),
 		Interval: s.Millis("remote.log.manager.task.interval.ms"), Deadline: s.Millis("strata.upload.timeout.ms"), Logger: named("tiering.archiver"),
 	})
+	k.compactor = tiering.NewCompactor(tiering.CompactorConfig{
+		Store: k.store, Metadata: b.node, Hot: hot{b.replicas}, Archiver: k.archiver, Spool: b.spool, Producers: producersAt,
+		Interval: s.Millis("strata.cold.compaction.interval.ms"), MapBytes: s.Int("strata.cold.compaction.map.bytes"),
+		BytesPerSec: s.Int("strata.cold.compaction.max.bytes.per.second"), Deadline: s.Millis("strata.upload.timeout.ms"), Logger: logger,
+	})
 	k.sweeper = tiering.NewSweeper(tiering.SweeperConfig{
 		Store: k.store, Metadata: b.node, Grace: s.Millis("strata.sweep.grace.ms"), Interval: s.Millis("strata.sweep.interval.ms"),
 		Active: b.isController, Logger: named("tiering.sweeper"),
@@ -147,6 +153,7 @@ func (k *bucket) run(ctx context.Context) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { k.archiver.Run(ctx) })
+	wg.Go(func() { k.compactor.Run(ctx) })
 	wg.Go(func() { k.sweeper.Run(ctx) })
 	wg.Go(func() { k.roots.Run(ctx) })
 	wg.Wait()

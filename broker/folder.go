@@ -52,6 +52,9 @@ func openFolder(path string, node protocol.BrokerID, prepare func(*folder) error
 	if err = prepare(f); err == nil {
 		err = f.readMeta()
 	}
+	if err == nil {
+		err = f.removeSpools()
+	}
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}

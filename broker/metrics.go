@@ -93,6 +93,13 @@ var (
 	mGetBytes     = metric{"strata_bucket_get_bytes_total", "Bytes read from the bucket.", counter, nil}
 	mTorn         = metric{"strata_bucket_torn_reads_total", "Answers of the bucket that failed their CRC or length.", counter, nil}
 	mRefused      = metric{"strata_archiver_refused_attempts_total", "Uploads that were refused at commit and done again.", counter, nil}
+	mCompactRead  = metric{"strata_cold_compaction_read_bytes_total", "Bytes of batches that compaction read from the bucket.", counter, nil}
+	mCompactWrote = metric{"strata_cold_compaction_written_bytes_total", "Bytes of objects that compaction wrote to the bucket.", counter, nil}
+	mCompactDrop  = metric{"strata_cold_compaction_dropped_records_total", "Records that compaction left out, each time it did.", counter, nil}
+	mCompactDone  = metric{"strata_cold_compaction_passes_total", "Compactions of a partition's cold tier.", counter, nil}
+	mCompactErrs  = metric{"strata_cold_compaction_errors_total", "Compactions that failed and are begun anew.", counter, nil}
+	mCompactRuns  = metric{"strata_cold_compaction_running", "1 while a compaction is under way.", gauge, nil}
+	mCompactStops = metric{"strata_cold_compaction_stopped_partitions", "Led partitions that are not compacted because an object of theirs is damaged.", gauge, nil}
 	mCacheHits    = metric{"strata_cache_hits_total", "Chunks found in the cache.", counter, nil}
 	mCacheMisses  = metric{"strata_cache_misses_total", "Chunks not found in the cache.", counter, nil}
 	mCacheBytes   = metric{"strata_cache_bytes", "Bytes of chunks in the cache.", gauge, nil}
@@ -244,6 +251,14 @@ func (c collector) tiering(e emitter) {
 	e.emit(mGets, float64(r.Gets))
 	e.emit(mGetBytes, float64(r.GetBytes))
 	e.emit(mTorn, float64(r.Torn))
+	m := k.compactor.Stats()
+	e.emit(mCompactRead, float64(m.BytesRead))
+	e.emit(mCompactWrote, float64(m.BytesWritten))
+	e.emit(mCompactDrop, float64(m.RecordsDropped))
+	e.emit(mCompactDone, float64(m.Passes))
+	e.emit(mCompactErrs, float64(m.Errors))
+	e.emit(mCompactRuns, float64(m.Running))
+	e.emit(mCompactStops, float64(m.Stopped))
 	e.emit(mCacheHits, float64(r.CacheHits))
 	e.emit(mCacheMisses, float64(r.CacheMisses))
 	e.emit(mCacheBytes, float64(r.CacheBytes))

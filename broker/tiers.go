@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -46,7 +47,14 @@ func led(l *replica.Leader) tiering.Led {
 func policy(c *metadata.TopicConfig) plan.Policy {
 	p := plan.Policy{
 		RetentionMs: c.RetentionMs, RetentionBytes: c.RetentionBytes, Compact: c.Compact,
+		Compaction: plan.Compaction{
+			MinDirtyRatio: c.MinCleanableDirtyRatio, MinLagMs: c.MinCompactionLagMs, MaxLagMs: c.MaxCompactionLagMs,
+			DeleteRetentionMs: c.DeleteRetentionMs, SegmentBytes: c.SegmentBytes,
+		},
 		CopyDisabled: c.RemoteCopyDisable || !c.RemoteStorage,
+	}
+	if c.MaxCompactionLagMs == math.MaxInt64 {
+		p.Compaction.MaxLagMs = plan.Unlimited
 	}
 	if !c.Delete {
 		p.RetentionMs, p.RetentionBytes = plan.Unlimited, plan.Unlimited

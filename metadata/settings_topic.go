@@ -82,7 +82,7 @@ func retentionSettings() []Setting {
 	return []Setting{
 		{
 			Name: "cleanup.policy", Type: ListSetting, Default: "delete", Allowed: []string{"compact", "delete"}, Synonyms: []string{"log.cleanup.policy"},
-			Doc: "What happens to old records: delete expires them by time and size, compact keeps the last record of each key, both may be named; an empty list keeps all for ever. Compacted data is uploaded to the bucket but neither evicted nor expired.",
+			Doc: "What happens to old records: delete expires them by time and size, compact keeps the last record of each key, in the bucket too; with both, what is left expires; an empty list keeps all for ever. Compacted data is uploaded to the bucket but not evicted.",
 		},
 		{
 			Name: "delete.retention.ms", Type: LongSetting, Default: "86400000", Synonyms: []string{"log.cleaner.delete.retention.ms"},

@@ -71,9 +71,10 @@ const (
 // part is what the archiver remembers of a partition.
 type part struct {
 	state    partState
-	again    bool // something happened during the turn
-	failures int  // turns that failed since the last that did not
-	cold     cold // owned by the turn
+	again    bool         // something happened during the turn
+	failures int          // turns that failed since the last that did not
+	cold     cold         // owned by the turn
+	replace  *replacement // waits for a turn; nil for none; guarded by Archiver.mu
 }
 
 // NewArchiver makes an archiver that Run starts.
@@ -227,6 +228,7 @@ func (a *Archiver) runTurn(ctx context.Context, k protocol.PartitionKey, p *part
 		a.late.push(k, time.Now().Add(wait))
 		a.causes.failed(err, "partition", k, "failures", p.failures, "retry_in", wait)
 	case result == gone && !p.again:
+		p.replace.finish(errSuperseded)
 		delete(a.parts, k)
 	case result == more || p.again:
 		p.failures = 0

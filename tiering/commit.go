@@ -17,7 +17,7 @@ import (
 const manifestTries = 3
 
 // commit makes the next manifest version current: it adds entries, which
-// continue at the tiered end, and drops those below the log start.
+// continue at the tiered end, drops those below the log start, and swaps what a compaction replaces (nil for nothing).
 //
 // The obvious way, to propose again until it works, could name objects that the
 // sweeper has taken meanwhile. Nor is anything proposed that was put into a bucket that is not ours. So every try ends in one of three ways (DESIGN D14): the
@@ -25,8 +25,9 @@ const manifestTries = 3
 // known and the image does not have our key: the whole try is dropped, and what
 // it named is never named again. Should the lost proposal be applied later, then
 // it was a valid one, and the next turn starts from it.
-func (a *Archiver) commit(ctx context.Context, t task, entries []format.Entry) (current *format.Version, result turnResult, err error) {
-	version, err := a.writeManifest(ctx, t, entries)
+func (a *Archiver) commit(ctx context.Context, t task, entries []format.Entry, rep *replacement) (current *format.Version, result turnResult, err error) {
+	edit := format.Edit{DropBelow: t.row.LogStart, Replace: rep.edits(), Append: entries}
+	version, err := a.writeManifest(ctx, t, edit)
 	if err != nil {
 		return nil, done, fmt.Errorf("write manifest: %w", err)
 	}
@@ -62,9 +63,8 @@ func (a *Archiver) commit(ctx context.Context, t task, entries []format.Entry) (
 }
 
 // writeManifest puts the object of the next version.
-func (a *Archiver) writeManifest(ctx context.Context, t task, entries []format.Entry) (format.Version, error) {
+func (a *Archiver) writeManifest(ctx context.Context, t task, edit format.Edit) (format.Version, error) {
 	parent := a.manifest(t.row.Manifest)
-	edit := format.Edit{DropBelow: t.row.LogStart, Append: entries}
 	for try := 1; ; try++ {
 		key := format.ManifestKey(t.row.Key, parent.Version+1, t.attempt, a.cfg.Rand())
 		v, err := parent.Apply(a.pages.load(ctx), edit, key, parent.Version+1)

@@ -139,10 +139,11 @@ type hotLog struct {
 }
 
 type hotSegment struct {
-	r       tiering.SealedRange
-	batches []byte
-	epochs  []protocol.EpochStart
-	aborted []protocol.AbortedTxn
+	r         tiering.SealedRange
+	batches   []byte
+	epochs    []protocol.EpochStart
+	aborted   []protocol.AbortedTxn
+	producers []byte // as encoded; nil for some text
 }
 
 // fakeHot is the hot tier of one broker.
@@ -226,4 +227,10 @@ func (s *hotSource) Range() tiering.SealedRange     { return s.s.r }
 func (s *hotSource) Epochs() []protocol.EpochStart  { return s.s.epochs }
 func (s *hotSource) Aborted() []protocol.AbortedTxn { return s.s.aborted }
 func (s *hotSource) Close() error                   { return nil }
-func (s *hotSource) Producers() []byte              { return fmt.Appendf(nil, "producers at %d", s.s.r.End) }
+
+func (s *hotSource) Producers() []byte {
+	if s.s.producers != nil {
+		return s.s.producers
+	}
+	return fmt.Appendf(nil, "producers at %d", s.s.r.End)
+}

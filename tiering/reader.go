@@ -285,6 +285,10 @@ func (v view) readEntry(ctx context.Context, f *fill) error {
 	if err != nil {
 		return err
 	}
+	if e.DataBytes == 0 { // compaction left nothing
+		f.next = e.End
+		return nil
+	}
 	src, err := v.open(ctx, e)
 	if err != nil {
 		return err

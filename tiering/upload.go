@@ -1,6 +1,7 @@
 package tiering
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 	"github.com/stratabroker/strata/tiering/plan"
 )
 
-// advance uploads what is sealed and makes the next manifest version. Where an
+// advance uploads what is sealed, takes on what a compaction has made, and makes the next manifest version. Where an
 // upload fails, what was uploaded before it is committed all the same.
 func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []SealedRange, drop bool) (turnResult, error) {
 	segments := make([]plan.Segment, len(sealed))
@@ -23,24 +24,19 @@ func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []Sealed
 	if err != nil {
 		return done, err
 	}
-	var entries []format.Entry
-	var failed error
-	for _, r := range sealed[:n] {
-		e, err := a.upload(ctx, t, r)
-		if err != nil {
-			if !errors.Is(err, errSuperseded) {
-				a.stats.copyErrors.Add(1) // also where it failed before its first byte: the lag grows
-			}
-			failed = fmt.Errorf("upload [%d, %d): %w", r.Base, r.End, err)
-			break
-		}
-		entries = append(entries, e)
-	}
-	if len(entries) == 0 && !drop {
+	entries, failed := a.uploadAll(ctx, t, sealed[:n])
+	rep := a.takeReplacement(ctx, t, p)
+	if len(entries) == 0 && !drop && rep == nil {
 		return done, failed
 	}
-	version, result, err := a.commit(ctx, t, entries)
-	if version != nil {
+	version, result, err := a.commit(ctx, t, entries, rep)
+	switch {
+	case rep != nil && version != nil:
+		p.cold = cold{} // its first entry may be another one
+		rep.finish(nil)
+	case rep != nil:
+		rep.finish(cmp.Or(err, errSuperseded))
+	case version != nil:
 		a.remember(p, t.row.Manifest.Version, *version, segments[:len(entries)])
 	}
 	switch {
@@ -52,6 +48,21 @@ func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []Sealed
 		return more, nil
 	}
 	return done, nil
+}
+
+// uploadAll gives the entries of those that came before the first that failed.
+func (a *Archiver) uploadAll(ctx context.Context, t task, sealed []SealedRange) (entries []format.Entry, failed error) {
+	for _, r := range sealed {
+		e, err := a.upload(ctx, t, r)
+		if err != nil {
+			if !errors.Is(err, errSuperseded) {
+				a.stats.copyErrors.Add(1) // also where it failed before its first byte: the lag grows
+			}
+			return entries, fmt.Errorf("upload [%d, %d): %w", r.Base, r.End, err)
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
 }
 
 // upload writes one sealed range as a segment object under a fresh name. After

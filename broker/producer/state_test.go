@@ -250,6 +250,31 @@ func TestExpireSparesOpenTransactions(t *testing.T) {
 	}
 }
 
+func TestTheStateHoldsTheLastBatchOfEachProducer(t *testing.T) {
+	first, last := data{id: 1, n: 2}.batch(), data{id: 1, n: 3, seq: 2}.batch()
+	older, newer := markerBatch(2, 4, false, 0), markerBatch(2, 5, false, 0)
+	other := data{id: 3, n: 1}.batch()
+	l := after(first, last, older, newer)
+	offset := protocol.Offset(0)
+	for _, b := range []record.Batch{first, last, older, newer} {
+		b.SetBaseOffset(offset)
+		offset = b.NextOffset()
+	}
+	other.SetBaseOffset(offset)
+	for name, test := range map[string]struct {
+		b    record.Batch
+		want bool
+	}{"superseded": {first, false}, "last": {last, true}, "marker of an older epoch": {older, false}, "marker of an epoch without data": {newer, true}, "unknown producer": {other, false}} {
+		if l.state.Holds(test.b) != test.want {
+			t.Errorf("%s: held %t, want %t", name, !test.want, test.want)
+		}
+	}
+	l.apply(data{id: 2, epoch: 5, n: 1}.batch())
+	if l.state.Holds(newer) {
+		t.Error("the marker is held although its epoch has data by now")
+	}
+}
+
 func TestCloneAndReset(t *testing.T) {
 	l := after(data{id: 1, n: 1, txn: true}.batch())
 	c := l.state.Clone()

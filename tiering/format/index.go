@@ -44,10 +44,7 @@ type Index struct {
 }
 
 // claims is what a compacted entry says of the batches and the tail does not.
-type claims struct {
-	compacted bool
-	horizon   protocol.Timestamp
-}
+type claims struct{ horizon protocol.Timestamp }
 
 // DecodeIndex reads the tail that e locates and checks that it belongs to e.
 // Errors: ErrNewerFormat, ErrCorrupt (IdentityPart for another object's tail).
@@ -75,7 +72,7 @@ func DecodeIndex(tail []byte, e Entry) (*Index, error) {
 	if want != e {
 		return nil, corrupt(IdentityPart, "entry is %+v, of this object it is %+v", e, want)
 	}
-	x.says = claims{compacted: e.Compactions > 0, horizon: e.DeleteHorizon}
+	x.says = claims{horizon: e.DeleteHorizon}
 	return x, nil
 }
 
@@ -202,8 +199,9 @@ func (x *Index) Verify(data io.ReaderAt) error {
 		return corrupt(IndexPart, "offset index is not that of the batches")
 	case !slices.Equal(got.times, x.times):
 		return corrupt(IndexPart, "time index is not that of the batches")
-	case x.says.compacted && x.says.horizon != got.horizon:
-		return corrupt(EntryPart, "delete horizon is %d, of the batches it is %d", x.says.horizon, got.horizon)
+	case x.says.horizon != 0 && (got.horizon == 0 || x.says.horizon < got.horizon):
+		// That the batches have one and the entry has none is no error: their tombstones may have gone.
+		return corrupt(EntryPart, "delete horizon is %d, the earliest of the batches is %d", x.says.horizon, got.horizon)
 	}
 	return nil
 }

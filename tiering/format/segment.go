@@ -24,7 +24,7 @@ type SegmentMeta struct {
 	Epoch     protocol.Epoch        // leader epoch of the uploader
 	Epochs    []protocol.EpochStart // lineage within [Base, End): the first is the epoch in force at Base
 	Producers []byte                // producer state at End, opaque (producer.State.Encode)
-	Aborted   []protocol.AbortedTxn // every aborted transaction that overlaps [Base, End)
+	Aborted   []protocol.AbortedTxn // every aborted transaction that overlaps [Base, End); after compaction those it holds batches of or that go on behind it
 	SealedMs  protocol.Timestamp    // when the segment was sealed, wall clock; retention falls back on it where batches have no timestamp
 	Attempt   metadata.Attempt
 	Rand      uint64 // fresh random bits for each try
@@ -107,9 +107,6 @@ func BuildSegment(meta SegmentMeta, batches io.ReaderAt, size int64) (*Segment, 
 
 // Size is the object's length in bytes.
 func (s *Segment) Size() int64 { return s.index.dataBytes + int64(len(s.tail)) }
-
-// DeleteHorizon is the earliest of its batches that hold records, 0 where none has one.
-func (s *Segment) DeleteHorizon() protocol.Timestamp { return s.index.horizon }
 
 // Body reads the object from its start; each call gives an independent reader, for a retry.
 func (s *Segment) Body() io.ReadSeeker { return io.NewSectionReader(s, 0, s.Size()) }

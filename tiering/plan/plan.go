@@ -1,6 +1,5 @@
-// Package plan decides what the archiver does next with one partition: what to
-// upload, how far retention moves the log start, and when manifest entries
-// are dropped. It is pure: a view, a policy and the time go in, values come out. It
+// Package plan decides what is done next with one partition: what to upload, how far retention
+// moves the log start, when manifest entries are dropped, and what a cold compaction takes on. It is pure: a view, a policy and the time go in, values come out. It
 // knows offsets, sizes and timestamps; it does not know objects, disks,
 // metadata commands or who leads. Package tiering acts on it; the broker root
 // fills in Policy.
@@ -20,13 +19,15 @@ const Unlimited = -1
 type Policy struct {
 	RetentionMs    int64 // retention.ms, over both tiers; Unlimited for none
 	RetentionBytes int64 // retention.bytes of one partition, over both tiers; Unlimited for none
-	Compact        bool  // cleanup.policy holds compact: nothing expires before compaction exists (DESIGN D17)
 	CopyDisabled   bool  // remote.log.copy.disable: nothing new is uploaded (KIP-950)
+
+	Compact    bool // cleanup.policy holds compact; with delete beside it the limits above hold too
+	Compaction Compaction
 }
 
 // Expires tells whether the policy ever moves a log start.
 func (p Policy) Expires() bool {
-	return !p.Compact && (p.RetentionMs >= 0 || p.RetentionBytes >= 0)
+	return p.RetentionMs >= 0 || p.RetentionBytes >= 0
 }
 
 // Segment is one sealed segment of either tier: a manifest entry or a sealed range of the hot log.
@@ -76,7 +77,8 @@ func Uploads(p Policy, v View, sealed []Segment, limit int64) (int, error) {
 //
 //   - by time, when the greatest timestamp is older than retention.ms. A record
 //     from the future counts as written when its segment was sealed, else it
-//     would hold all that follows it for ever (KAFKA-20609);
+//     would hold all that follows it for ever (KAFKA-20609). One that is from the past by
+//     now is as old as it says: the clock may have been wrong when the segment was sealed;
 //   - by size, while what is left without the segment is still at least retention.bytes.
 //
 // An error is that of segments.
@@ -100,12 +102,18 @@ func LogStart(p Policy, v View, segments iter.Seq2[Segment, error], now protocol
 func (p Policy) tooMuch(left int64) bool { return p.RetentionBytes >= 0 && left >= p.RetentionBytes }
 
 func (p Policy) tooOld(s Segment, now protocol.Timestamp) bool {
-	at := s.MaxTimestamp
-	if s.Sealed > 0 && (at > s.Sealed || at < 0) {
-		at = s.Sealed
-	}
+	at := s.written(now)
 	// A segment without any time stays: nothing says that it is old.
 	return p.RetentionMs >= 0 && at >= 0 && int64(now)-int64(at) > p.RetentionMs
+}
+
+// written is when the last record of a segment was written: its greatest timestamp; where there is none, or that
+// was from the future and still is, when it was sealed. It is negative where that is not known either.
+func (s Segment) written(now protocol.Timestamp) protocol.Timestamp {
+	if s.Sealed > 0 && (s.MaxTimestamp < 0 || s.MaxTimestamp > max(s.Sealed, now)) {
+		return s.Sealed
+	}
+	return s.MaxTimestamp
 }
 
 // Drop tells whether the manifest's first entry is wholly below the log start,

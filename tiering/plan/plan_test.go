@@ -74,7 +74,11 @@ func TestLogStartByRetention(t *testing.T) {
 		want     protocol.Offset
 	}{
 		"no limits":                            {plan.Policy{RetentionMs: none, RetentionBytes: none}, view, old, 1 << 40, 0},
-		"compacted topics never expire":        {plan.Policy{RetentionMs: 0, RetentionBytes: 0, Compact: true}, view, old, 1 << 40, 0},
+		"compacted and deleted, by time":       {plan.Policy{RetentionMs: 100, RetentionBytes: none, Compact: true}, view, old, 201, 10},
+		"only compacted":                       {plan.Policy{RetentionMs: none, RetentionBytes: none, Compact: true}, view, old, 1 << 40, 0},
+		"sealed while the clock was back":      {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, run(0, 5000, 5050), 5100, 0},
+		"it is as old as it says":              {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, run(0, 5000, 5050), 5101, 10},
+		"the clock jumped back":                {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, old, 1, 0},
 		"by time, exactly as old stays":        {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, old, 200, 0},
 		"by time":                              {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, old, 201, 10},
 		"by time, into the hot tier":           {plan.Policy{RetentionMs: 100, RetentionBytes: none}, view, old, 501, 40},
