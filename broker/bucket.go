@@ -120,7 +120,7 @@ func (k *bucket) compose() {
 	k.compactor = tiering.NewCompactor(tiering.CompactorConfig{
 		Store: k.store, Metadata: b.node, Hot: hot{b.replicas}, Archiver: k.archiver, Spool: b.spool, Producers: producersAt,
 		Interval: s.Millis("strata.cold.compaction.interval.ms"), MapBytes: s.Int("strata.cold.compaction.map.bytes"),
-		BytesPerSec: s.Int("strata.cold.compaction.max.bytes.per.second"), Deadline: s.Millis("strata.upload.timeout.ms"), Logger: logger,
+		BytesPerSec: s.Int("strata.cold.compaction.max.bytes.per.second"), Deadline: s.Millis("strata.upload.timeout.ms"), Logger: named("tiering.compactor"),
 	})
 	k.sweeper = tiering.NewSweeper(tiering.SweeperConfig{
 		Store: k.store, Metadata: b.node, Grace: s.Millis("strata.sweep.grace.ms"), Interval: s.Millis("strata.sweep.interval.ms"),
