@@ -52,7 +52,7 @@ func loseDisk(t *testing.T) *lost {
 	adm := kadm.NewClient(c)
 	keep, off, compact := "86400001", "false", "compact"
 	for name, configs := range map[string]map[string]*string{
-		"events": {"delete.retention.ms": &keep}, "hot": {"remote.storage.enable": &off}, "last": {"cleanup.policy": &compact},
+		"events": {"delete.retention.ms": &keep}, "hot": {"remote.storage.enable": &off}, "last": {"cleanup.policy": &compact, "min.compaction.lag.ms": &keep}, // what came back is compared record by record
 	} {
 		if _, err := adm.CreateTopic(t.Context(), 2, 1, configs, name); err != nil {
 			t.Fatal(err)

@@ -200,6 +200,7 @@ func (s *Setting) Canonical(value string) string {
 			}
 		}
 		return strings.Join(members, ",")
+	case StringSetting:
 	}
 	return value
 }

@@ -21,7 +21,7 @@ func ignoredSetting(name, why string) Setting {
 	return Setting{Name: name, Type: StringSetting, Null: true, Ignored: true, Doc: why}
 }
 
-func unusedSettings() []unused {
+func unusedSettings() []unused { //nolint:funlen // a table
 	return []unused{
 		{"there are no pools of this kind to size: work runs on goroutines, as many as there is work", `
 background.threads

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-
 	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
 	"github.com/stratabroker/strata/tiering/cache"

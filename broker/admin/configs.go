@@ -173,8 +173,9 @@ func (a *Admin) kind(img *metadata.Image, r metadata.Resource) (kind, error) {
 			return kind{}, err
 		}
 		return a.brokerKind(img, r), nil
+	default:
+		return kind{}, NoConfigs(r.Type)
 	}
-	return kind{}, NoConfigs(r.Type)
 }
 
 func (a *Admin) topicKind(img *metadata.Image, r metadata.Resource) (kind, error) {
@@ -242,8 +243,9 @@ func NoConfigs(t metadata.ResourceType) error {
 		return protocol.Errorf(kerr.InvalidRequest, "Client metrics are not collected here (KIP-714 is not served): there are no subscriptions to configure.")
 	case metadata.GroupResource:
 		return protocol.Errorf(kerr.InvalidRequest, "Groups have no configs here: consumer, share and streams groups are not served, and classic ones bring their own.")
+	default:
+		return protocol.Errorf(kerr.InvalidRequest, "Unknown resource type %d", t)
 	}
-	return protocol.Errorf(kerr.InvalidRequest, "Unknown resource type %d", t)
 }
 
 // checkBroker tells whether name is this broker's number, or "" for all.
