@@ -66,7 +66,7 @@ var house = []room{
 	{"broker/loggers", nil},
 	{"broker/admin", []string{"protocol", "metadata", "metadata/metadatapb"}},
 	{"broker/api", []string{"protocol", "protocol/record", "metadata", "broker/admin", "broker/coordinator", "broker/loggers", "broker/replica", "broker/server"}},
-	{"broker", []string{"protocol", "protocol/record", "metadata", "metadata/*", "tiering", "tiering/*", "tiering/object/*", "broker/*"}},
+	{"broker", []string{"protocol", "protocol/compact", "protocol/record", "metadata", "metadata/*", "tiering", "tiering/*", "tiering/object/*", "broker/*"}},
 
 	{"cmd/strata", []string{"protocol", "protocol/record", "metadata", "tiering/object", "tiering/object/drivers", "tiering/export", "tiering/recovery", "broker", "broker/loggers", "broker/inspect"}},
 }

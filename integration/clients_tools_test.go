@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/stratabroker/strata/integration/harness"
+	"github.com/stratabroker/strata/protocol"
 )
 
 // toolRun is one run of one of Kafka's tools, and what its output must have; "!" before a
@@ -129,7 +130,7 @@ func TestKafkasToolsOnReplicasAndTheQuorum(t *testing.T) {
 		with(on(transactionsTool, "describe-producers", "--topic", "tools", "--partition", "0"), 0, "ProducerId", "LatestCoordinatorEpoch", "None"),
 		with(on(transactionsTool, "find-hanging", "--broker-id", "1"), 0, "!rror"),
 		described("PartitionCount: 1", "--topic", "tools"),
-		described("Topic: tools", "--topic-id", topics["tools"].ID.String()),
+		described("Topic: tools", "--topic-id", protocol.TopicID(topics["tools"].ID).String()),
 		described("segment.bytes=1048576", "--topics-with-overrides"),
 		described("!tools", "--under-replicated-partitions"),
 		described("!tools", "--unavailable-partitions"),

@@ -368,7 +368,7 @@ func TestRetentionBySizeCountsBothTiersAndCompactedTopicsStay(t *testing.T) {
 		w.hot.logs[w.key(0)].led.LocalBytes = one / 2 // an active segment
 		w.hot.mu.Unlock()
 		w.setPolicy(w.key(0), plan.Policy{RetentionMs: -1, RetentionBytes: 3 * one})
-		w.setPolicy(w.key(1), plan.Policy{RetentionMs: 0, RetentionBytes: 0, Compact: true})
+		w.setPolicy(w.key(1), plan.Policy{RetentionMs: plan.Unlimited, RetentionBytes: plan.Unlimited, Compact: true})
 		time.Sleep(2 * time.Minute)
 		if row := w.row(w.key(0)); row.LogStart != 20 || row.Manifest.Segments != 3 {
 			t.Errorf("by size: %+v", row)
