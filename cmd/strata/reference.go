@@ -253,7 +253,11 @@ The requests of Kafka's protocol that a broker answers. What is not here is not 
 		if api.Advertised != api.Min {
 			versions += fmt.Sprintf(" (advertised from %d: KAFKA-18659)", api.Advertised)
 		}
-		fmt.Fprintf(&text, "| %d | %s | %s | %d |\n", api.Key, api.Name, versions, api.Flexible)
+		flexible := "none"
+		if api.Flexible <= api.Max {
+			flexible = fmt.Sprint(api.Flexible)
+		}
+		fmt.Fprintf(&text, "| %d | %s | %s | %s |\n", api.Key, api.Name, versions, flexible)
 	}
 	_, err := io.WriteString(w, text.String())
 	return err
