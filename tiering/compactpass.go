@@ -251,34 +251,39 @@ func (p *pass) group(ctx context.Context, at pin) ([]format.Entry, error) {
 	return entries, nil
 }
 
-func (p *pass) filterGroup(ctx context.Context, entries []format.Entry) (out *output, err error) {
-	if out, err = p.newOutput(entries); err != nil {
+// filterGroup gives what stays of some entries; the caller closes it.
+func (p *pass) filterGroup(ctx context.Context, entries []format.Entry) (*output, error) {
+	out, err := p.newOutput(entries)
+	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			out.close()
-		}
-	}()
+	if err := p.filterInto(ctx, out); err != nil {
+		out.close()
+		return nil, err
+	}
+	return out, nil
+}
+
+func (p *pass) filterInto(ctx context.Context, out *output) error {
 	before := p.filter.Stats()
-	for _, e := range entries {
+	for _, e := range out.entries {
 		x, err := p.index(ctx, e)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		p.filter.AddAborted(x.Aborted())
 		out.begin(x)
 		for b, err := range p.batches(ctx, e, x, e.Base) {
 			if err != nil {
-				return nil, err
+				return err
 			}
 			tombstones := p.filter.Stats().Tombstones
 			v, err := p.filter.Batch(b, false)
 			if err != nil {
-				return nil, fmt.Errorf("compact the batch at %d of %s: %w", b.BaseOffset(), e.ObjectKey, err)
+				return fmt.Errorf("compact the batch at %d of %s: %w", b.BaseOffset(), e.ObjectKey, err)
 			}
 			if err := out.add(v, p.filter.Stats().Tombstones-tombstones); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		p.progress()
@@ -286,7 +291,7 @@ func (p *pass) filterGroup(ctx context.Context, entries []format.Entry) (out *ou
 	after := p.filter.Stats()
 	p.Compactor.stats.recordsRead.Add(after.RecordsRead - before.RecordsRead)
 	p.Compactor.stats.recordsDropped.Add(after.RecordsRead - after.RecordsKept - before.RecordsRead + before.RecordsKept)
-	return out, nil
+	return nil
 }
 
 // mark notes that an entry lost nothing: its object stays. One that was compacted before need not be touched at all.
