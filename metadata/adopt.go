@@ -17,8 +17,8 @@ type Adoption struct {
 	Root       Root   // what the image was read from
 }
 
-// Steps by which an adopted image lies beyond whatever the old cluster did after the cut: what it
-// gave out since must not be given out again.
+// Steps, one a generation, by which an adopted image lies beyond whatever the old cluster did after the cut: what it
+// gave out since must not be given out again, nor what another restore of the same root gave out.
 const (
 	adoptedEpochs      = 1 << 16
 	adoptedProducerIDs = 1 << 32
@@ -38,20 +38,25 @@ func Adopt(img *Image, a Adoption) (*Image, error) {
 	if a.Generation <= img.bucket.Generation {
 		return nil, fmt.Errorf("%w: %d, asked for %d", ErrStaleGeneration, img.bucket.Generation, a.Generation)
 	}
-	if img.nextProducerID > math.MaxInt64-adoptedProducerIDs {
+	steps := a.Generation - img.bucket.Generation
+	if steps > math.MaxInt32/adoptedEpochs {
+		return nil, invalid("generation %d is too far beyond %d", a.Generation, img.bucket.Generation)
+	}
+	ids, epochs := protocol.ProducerID(steps)*adoptedProducerIDs, protocol.Epoch(steps)*adoptedEpochs
+	if img.nextProducerID > math.MaxInt64-ids {
 		return nil, invalid("producer ids are used up at %d", img.nextProducerID)
 	}
 	next := *img
-	next.nextProducerID += adoptedProducerIDs
+	next.nextProducerID += ids
 	next.brokers = EmptyImage().brokers
 	next.partitions = EmptyImage().partitions
 	for p := range img.AllPartitions() {
-		if p.LeaderEpoch > math.MaxInt32-adoptedEpochs || p.PartitionEpoch == math.MaxInt32 {
+		if p.LeaderEpoch > math.MaxInt32-epochs || p.PartitionEpoch == math.MaxInt32 {
 			return nil, invalid("partition %v has leader epoch %d and partition epoch %d, there is none beyond", p.Key, p.LeaderEpoch, p.PartitionEpoch)
 		}
 		p.Replicas, p.Directories = []protocol.BrokerID{a.Broker}, []DirectoryID{a.Directory}
 		p.ISR, p.ELR, p.Leader = []protocol.BrokerID{a.Broker}, nil, a.Broker
-		p.LeaderEpoch += adoptedEpochs
+		p.LeaderEpoch += epochs
 		p.PartitionEpoch++
 		if err := p.check(); err != nil {
 			return nil, fmt.Errorf("%w: partition %v: %w", ErrInvalidCommand, p.Key, err)

@@ -79,3 +79,25 @@ func TestWhatCannotBeAdoptedIsRefused(t *testing.T) {
 		t.Errorf("an empty image: %v", err)
 	}
 }
+
+func TestTwoRestoresOfOneRootShareNoEpochAndNoProducerID(t *testing.T) {
+	w := newWorld(t, 2)
+	w.topic("t", 9, assignment(1, 2), assignment(2))
+	w.ok(command(&metadatapb.BindBucket{Url: "s3://old", Generation: 4}))
+	adopt := func(generation uint64) *metadata.Image {
+		img, err := metadata.Adopt(w.img, metadata.Adoption{Broker: 1, Directory: metadata.DirectoryID{1}, URL: "s3://new", Generation: generation})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return img
+	}
+	first, second := adopt(5), adopt(6)
+	if second.NextProducerID() < first.NextProducerID()+1<<32 {
+		t.Errorf("producer ids from %d and from %d", first.NextProducerID(), second.NextProducerID())
+	}
+	for p := range first.AllPartitions() {
+		if q, _ := second.Partition(p.Key); q.LeaderEpoch < p.LeaderEpoch+1<<16 {
+			t.Errorf("%v: leader epochs from %d and from %d", p.Key, p.LeaderEpoch, q.LeaderEpoch)
+		}
+	}
+}

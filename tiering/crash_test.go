@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,18 +68,22 @@ func crashUpload(t *testing.T, step int, effect bool) bool {
 // crasher lets so many steps pass and then ends its process's life, before or after the next one's effect.
 type crasher struct {
 	object.Store
-	log     *fakeLog
-	step    int
-	effect  bool
-	crash   func()
-	reached bool
+	log    *fakeLog
+	effect bool
+	crash  func()
+
+	mu      sync.Mutex
+	step    int  // guarded by mu
+	reached bool // guarded by mu
 }
 
-// dies counts a step. After the crash nothing has an effect any more.
-func (c *crasher) dies() bool {
+// dies counts a step. After the crash nothing has an effect any more; first is the step at which it comes.
+func (c *crasher) dies() (dead, first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.step--
 	c.reached = c.reached || c.step == -1
-	return c.step < 0
+	return c.step < 0, c.step == -1
 }
 
 func (c *crasher) Put(ctx context.Context, key string, body io.ReadSeeker, size int64) error {
@@ -100,10 +105,11 @@ func (c *crasher) Propose(ctx context.Context, cmd *metadata.Command) (result me
 }
 
 func (c *crasher) do(step func() error) error {
-	if !c.dies() {
+	dead, first := c.dies()
+	if !dead {
 		return step()
 	}
-	if c.effect && c.step == -1 {
+	if c.effect && first {
 		_ = step()
 	}
 	c.crash()

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"time"
 
@@ -146,12 +147,22 @@ type CleanMemory struct {
 // over one log must not run at a time; anything else may. An error leaves the log as it was, or cleaned up to some segment.
 func (l *Log) Clean(rules CleanRules, memory CleanMemory, paced func(bytes int) error) (CleanStats, error) {
 	p := &pass{l: l, rules: rules, now: l.dir.cfg.Now(), paced: paced}
-	err := l.dir.fatal(p.run(memory))
-	if err != nil {
+	err := p.run(memory)
+	if errors.Is(err, fs.ErrNotExist) && l.gone() {
+		err = ErrClosed // its folder was renamed away: that is no failed sync
+	}
+	if err = l.dir.fatal(err); err != nil {
 		err = fmt.Errorf("clean %s: %w", l.name, err)
 	}
 	p.stats.Took = l.dir.cfg.Now().Sub(p.now)
 	return p.stats, err
+}
+
+// gone tells whether the log was closed or deleted.
+func (l *Log) gone() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
 }
 
 func (p *pass) run(memory CleanMemory) (err error) {

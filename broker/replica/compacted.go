@@ -22,6 +22,11 @@ func (m *Manager) Compacted(yield func(log.CleanTarget) bool) {
 			Stable: l.UploadLimit(), MinLag: milliseconds(config.MinCompactionLagMs), MinDirtyRatio: config.MinCleanableDirtyRatio,
 			DeleteRetention: milliseconds(config.DeleteRetentionMs), SupersededOnly: l.Tiered(),
 		}
+		if rules.SupersededOnly {
+			// What supersedes a record may reach the bucket later than the place where the record was: a disk
+			// that is lost between would bring the one before back.
+			rules.Stable = min(rules.Stable, l.row.Load().Manifest.TieredEnd)
+		}
 		if lag := milliseconds(config.MaxCompactionLagMs); lag < time.Duration(1<<63-1)/time.Millisecond*time.Millisecond {
 			rules.MaxLag = lag
 		}
