@@ -76,7 +76,7 @@ func (c curve) row() row {
 func (c curve) side(size int) string { return fmt.Sprintf("%d %s", size, c.of) }
 
 // curveLegs is odd, so that a median is a leg's own.
-const curveLegs = 3
+const curveLegs = 5
 
 func (c curve) run(ctx context.Context, r *run) error {
 	for pass := range curveLegs {
@@ -124,7 +124,9 @@ const (
 	each  = "each"
 )
 
-const curveRecords = 50_000 // that a leg of curve-partitions writes, whatever its size
+// curveRecords is how many a leg of curve-partitions writes, whatever its size: some seconds of CPU, so that
+// what the runtime does beside the work, which comes and goes, weighs little.
+const curveRecords = 300_000
 
 var partitionsCurve = curve{
 	Row: report.Row{

@@ -41,7 +41,7 @@ func TestADoublingIsTheRatioOfCostsWhereTheSizeIsTwice(t *testing.T) {
 	}
 }
 
-// curveOf is a curve whose sizes cost what a list says, but for one leg of each, which is disturbed.
+// curveOf is a curve whose sizes cost what a list says, but for two legs of each, which are disturbed.
 func curveOf(costs map[int]float64, sizes ...int) curve {
 	legs := map[int]int{}
 	return curve{
@@ -49,7 +49,7 @@ func curveOf(costs map[int]float64, sizes ...int) curve {
 		costs: []cost{{Metric: report.Metric{Key: "ms", Title: "time", Unit: "ms"}}},
 		measure: func(_ context.Context, _ *run, size int) (map[string]float64, error) {
 			legs[size]++
-			return map[string]float64{"ms": costs[size] * []float64{1, 100, 1}[(size+legs[size])%curveLegs]}, nil
+			return map[string]float64{"ms": costs[size] * [curveLegs]float64{1, 100, 1, 0.01, 1}[(size+legs[size])%curveLegs]}, nil
 		},
 	}
 }
