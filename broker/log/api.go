@@ -22,6 +22,7 @@ var (
 	ErrCorrupt          = errors.New("log is corrupt")                                                                              // wrapped by CorruptError
 	ErrDiskReserve      = errors.New("disk reserve is reached")                                                                     // D7: client appends are refused
 	ErrDiskBudget       = errors.New("the logs have used up strata.disk.budget.bytes, and the bucket has not taken enough of them") // D22: client appends are refused
+	ErrProducers        = errors.New("as many producer ids are remembered as strata.memory.max.bytes has room for")                 // client appends of others are refused
 	ErrClosed           = errors.New("log is closed")
 )
 
@@ -51,6 +52,9 @@ type DirConfig struct {
 	// synced count, and may for a time exceed it.
 	MaxOpenFiles int
 	DiskReserve  int64 // strata.disk.reserve.bytes
+	// MaxProducers bounds the idempotent and transactional producers that all logs together remember,
+	// of ProducerBytes each. 0 means no limit.
+	MaxProducers int64
 	// Fsync is strata.durability=fsync. Without it the durable offset follows the
 	// log end at once; seals are synced all the same.
 	Fsync bool

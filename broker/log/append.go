@@ -20,7 +20,7 @@ const snapshotSuffix = ".snapshot"
 // epoch and append time in place. It returns once they are written, not synced:
 // Events.Durable tells. A batch that an idempotent producer sent before is not added; the answer is
 // where it lies. Errors: those of package producer, record.ErrInvalid,
-// ErrDiskReserve, ErrDiskBudget, ErrOffline, ErrClosed, or of the file system; then nothing was added.
+// ErrDiskReserve, ErrDiskBudget, ErrProducers, ErrOffline, ErrClosed, or of the file system; then nothing was added.
 // A client's append with a producer id is one batch.
 func (l *Log) Append(batches []byte, epoch protocol.Epoch, o AppendOptions) (AppendInfo, error) {
 	if o.Client && l.dir.BelowReserve() {
@@ -127,6 +127,9 @@ func (l *Log) checkProducers(batches []record.Batch, o AppendOptions) (dup *prod
 		}
 		switch {
 		case o.Client:
+			if err := l.checkProducerRoom(b); err != nil {
+				return nil, err
+			}
 			dup, err = l.producers.Check(b, true)
 		case o.Follower:
 			_, err = l.producers.Check(b, false)
@@ -378,6 +381,7 @@ func (l *Log) publish(in incoming, o AppendOptions) error {
 			aborted = producer.AppendAborted(aborted, t)
 		}
 	}
+	l.countProducers()
 	if err := active.addAborted(aborted); err != nil {
 		l.goOffline(err)
 		return err

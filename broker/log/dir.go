@@ -26,6 +26,7 @@ type Dir struct {
 	journal   *journal
 	points    *pointWriter
 	reserve   reserve
+	producers producerCount
 	budget    atomic.Bool // the logs have used up their disk budget
 	buffers   sync.Pool   // of *[]byte, one index page long
 
@@ -82,6 +83,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	d.committer = newGroupCommit(d)
 	d.points = newPointWriter(d)
 	d.reserve = reserve{dir: d}
+	d.producers.most = cfg.MaxProducers
 	if err := d.load(); err != nil {
 		return nil, fmt.Errorf("open log directory %s: %w", cfg.Path, err)
 	}

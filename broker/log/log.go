@@ -56,6 +56,7 @@ type Log struct {
 	// mu is held for an append: never across a sync.
 	mu         sync.Mutex
 	producers  producer.State
+	counted    int // of producers, as the directory was told
 	epochs     epochCache
 	tail       tail
 	pending    pending
@@ -108,6 +109,7 @@ func (d *Dir) OpenLog(topic string, key protocol.PartitionKey, cfg Config, init 
 	defer d.mu.Unlock()
 	if err != nil {
 		delete(d.logs, name)
+		d.producers.held.Add(-int64(l.counted))
 		if errors.Is(err, ErrCorrupt) {
 			d.idle[name] = false
 		}
@@ -186,6 +188,7 @@ func (l *Log) reset(init Init) error {
 		return err
 	}
 	l.init, l.producers = init, *state
+	l.countProducers()
 	l.epochs = epochCache{changes: l.epochs.changes + 1, saved: l.epochs.saved}
 	for _, e := range init.Epochs {
 		if e.Start < init.Start {
@@ -445,6 +448,7 @@ func (l *Log) shut() {
 		return
 	}
 	l.closed = true
+	l.countProducers()
 	l.wakeFlushers(nil)
 	l.unpinFile(&l.pending.pinned)
 	for i := range l.pending.sealed {
@@ -520,8 +524,9 @@ func (l *Log) sweep(now time.Time) (rolled, again bool, err error) {
 
 // expireProducers needs mu.
 func (l *Log) expireProducers(now time.Time) {
-	if expiry := l.config().ProducerExpiry; expiry > 0 {
+	if expiry := l.dir.producers.expiry(l.config().ProducerExpiry); expiry > 0 {
 		l.producers.Expire(protocol.Timestamp(now.UnixMilli()), expiry.Milliseconds())
+		l.countProducers()
 	}
 }
 

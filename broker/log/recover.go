@@ -212,6 +212,7 @@ func (r *recovering) openClean() (bool, error) {
 		return false, err
 	}
 	l.producers, r.rec.ProducersUnknownBelow, r.rec.Clean = *state, unknown, true
+	l.countProducers()
 	return true, r.dropSnapshots(next)
 }
 
@@ -344,6 +345,7 @@ func (r *recovering) rebuildProducers(end protocol.Offset) error {
 		return err
 	}
 	l.producers, r.rec.ProducersUnknownBelow = *state, unknown
+	l.countProducers()
 	return nil
 }
 

@@ -154,6 +154,7 @@ func (l *Log) truncate(i int, end *extent) error {
 	}
 	l.mu.Lock()
 	l.producers = *state
+	l.countProducers()
 	l.mu.Unlock()
 	return nil
 }

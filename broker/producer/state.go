@@ -366,6 +366,9 @@ func (s *State) Lasts() iter.Seq2[protocol.ProducerID, Last] {
 	}
 }
 
+// Knows tells whether the producer is known.
+func (s *State) Knows(id protocol.ProducerID) bool { return s.producers[id] != nil }
+
 // Len is the number of known producers.
 func (s *State) Len() int { return len(s.producers) }
 
