@@ -39,7 +39,7 @@ func (h hot) Leads(k protocol.PartitionKey) (tiering.Led, bool) {
 func led(l *replica.Leader) tiering.Led {
 	config := l.Config()
 	return tiering.Led{
-		Key: l.Key(), Topic: l.Topic(), Epoch: l.Epoch(), HW: l.HighWatermark(), LEO: l.Log().LEO(), LocalBytes: l.BytesAboveTiered(),
+		Key: l.Key(), Topic: l.Topic(), Epoch: l.Epoch(), HW: l.HighWatermark(), LEO: l.Log().LEO(),
 		Policy: policy(&config),
 	}
 }
@@ -74,6 +74,15 @@ func (h hot) Sealed(k protocol.PartitionKey, from protocol.Offset) ([]tiering.Se
 		out[i] = tiering.SealedRange(r)
 	}
 	return out, err
+}
+
+// BytesFrom implements tiering.Hot.
+func (h hot) BytesFrom(k protocol.PartitionKey, from protocol.Offset) int64 {
+	l, err := h.replicas.Get(k)
+	if err != nil {
+		return 0
+	}
+	return l.BytesFrom(from)
 }
 
 // OpenSealed implements tiering.Hot.

@@ -365,7 +365,7 @@ func TestRetentionBySizeCountsBothTiersAndCompactedTopicsStay(t *testing.T) {
 		time.Sleep(time.Second)
 		w.hot.mu.Lock()
 		one := w.hot.logs[w.key(0)].segments[0].r.Bytes
-		w.hot.logs[w.key(0)].led.LocalBytes = one / 2 // an active segment
+		w.hot.logs[w.key(0)].active = one / 2 // an active segment
 		w.hot.mu.Unlock()
 		w.setPolicy(w.key(0), plan.Policy{RetentionMs: -1, RetentionBytes: 3 * one})
 		w.setPolicy(w.key(1), plan.Policy{RetentionMs: plan.Unlimited, RetentionBytes: plan.Unlimited, Compact: true})

@@ -67,7 +67,7 @@ func (a *Archiver) writeManifest(ctx context.Context, t task, edit format.Edit) 
 	parent := a.manifest(t.row.Manifest)
 	for try := 1; ; try++ {
 		key := format.ManifestKey(t.row.Key, parent.Version+1, t.attempt, a.cfg.Rand())
-		v, err := parent.Apply(a.pages.load(ctx), edit, key, parent.Version+1)
+		v, err := parent.Apply(t.load, edit, key, parent.Version+1)
 		if err != nil {
 			return v, fmt.Errorf("version %d: %w", parent.Version+1, err)
 		}

@@ -135,6 +135,7 @@ func describe(c *metadata.Command, err error) string {
 type hotLog struct {
 	led      tiering.Led
 	segments []hotSegment
+	active   int64 // bytes of its unsealed end
 	leading  bool
 }
 
@@ -187,6 +188,17 @@ func (h *fakeHot) Sealed(k protocol.PartitionKey, from protocol.Offset) ([]tieri
 	return out, nil
 }
 
+func (h *fakeHot) BytesFrom(k protocol.PartitionKey, from protocol.Offset) int64 {
+	sealed, _ := h.Sealed(k, from) // it has no errors
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := h.logs[k].active
+	for _, r := range sealed {
+		n += r.Bytes
+	}
+	return n
+}
+
 // cut gives the part of the segment from the batch that holds from on.
 func (s hotSegment) cut(from protocol.Offset) hotSegment {
 	if from <= s.r.Base || from >= s.r.End {
@@ -199,7 +211,7 @@ func (s hotSegment) cut(from protocol.Offset) hotSegment {
 		}
 		if b.NextOffset() > from {
 			s.batches = rest
-			s.r.Base, s.r.Bytes = from, int64(len(rest))
+			s.r.Base, s.r.Bytes = min(from, b.BaseOffset()), int64(len(rest))
 			return s
 		}
 		rest = next

@@ -50,19 +50,20 @@ type Hot interface {
 	// Sealed lists the sealed and synced ranges at or above from, in order, each ending
 	// at or below min(HW, LSO). The first is cut so that it starts at from where from lies inside it.
 	Sealed(k protocol.PartitionKey, from protocol.Offset) ([]SealedRange, error)
+	// BytesFrom is the size of the hot log at and above from, of the unsealed end too: rather too little than too much.
+	BytesFrom(k protocol.PartitionKey, from protocol.Offset) int64
 	// OpenSealed pins the bytes of a range that Sealed listed.
 	OpenSealed(k protocol.PartitionKey, r SealedRange) (SealedSource, error)
 }
 
 // Led is one partition that this broker leads.
 type Led struct {
-	Key        protocol.PartitionKey
-	Topic      string
-	Epoch      protocol.Epoch
-	Policy     plan.Policy
-	HW         protocol.Offset
-	LEO        protocol.Offset
-	LocalBytes int64 // of the hot log above the tiered end
+	Key    protocol.PartitionKey
+	Topic  string
+	Epoch  protocol.Epoch
+	Policy plan.Policy
+	HW     protocol.Offset
+	LEO    protocol.Offset
 }
 
 // SealedRange is a run of whole batches of one sealed segment.

@@ -30,6 +30,7 @@ type cold struct {
 	bytes   int64 // of batches, all entries
 	any     bool  // it has entries
 	first   plan.Segment
+	drop    bool // entries below the log start wait to be dropped; they are not counted above
 }
 
 // task is one turn's view of its partition, all from one image.
@@ -37,6 +38,8 @@ type task struct {
 	led     Led
 	row     metadata.Partition
 	attempt metadata.Attempt // of everything that this turn names
+	hot     int64            // bytes of the hot log above the row's tiered end
+	load    format.Load      // keeps the pages that the turn has read
 }
 
 // turn looks at one partition and does what is due: retention, uploads, the
@@ -55,7 +58,7 @@ func (a *Archiver) turn(ctx context.Context, k protocol.PartitionKey, p *part) (
 	if row.LeaderEpoch != led.Epoch {
 		return done, nil // image and replica are about to agree; the next look finds out
 	}
-	t := task{led: led, row: row, attempt: currentAttempt(img)}
+	t := task{led: led, row: row, attempt: currentAttempt(img), load: remembered(a.pages.load(ctx))}
 	if t.attempt.Generation == 0 {
 		return done, errors.New("no bucket is bound")
 	}
@@ -67,50 +70,45 @@ func (a *Archiver) turn(ctx context.Context, k protocol.PartitionKey, p *part) (
 	if t.led, ok = a.cfg.Hot.Leads(k); !ok || t.led.Epoch != led.Epoch {
 		return more, nil // the next turn sees what became of it
 	}
-	drop, start, err := a.expire(ctx, t, p, sealed)
+	t.hot = a.cfg.Hot.BytesFrom(k, row.Manifest.TieredEnd)
+	start, err := a.expire(ctx, t, p, sealed)
 	if err != nil {
 		return done, err
 	}
 	if start > row.Manifest.TieredEnd {
 		return done, nil // what would be uploaded is about to expire
 	}
-	return a.advance(ctx, t, p, sealed, drop)
+	return a.advance(ctx, t, p, sealed)
 }
 
-// expire files a new log start where retention moves it, and tells whether
-// entries below the log start wait to be dropped.
-func (a *Archiver) expire(ctx context.Context, t task, p *part, sealed []SealedRange) (drop bool, start protocol.Offset, err error) {
+// expire files a new log start where retention moves it. That needs no answer of the bucket: neither to drop what
+// expired before, nor, where the manifest cannot be read, for what is hot.
+func (a *Archiver) expire(ctx context.Context, t task, p *part, sealed []SealedRange) (start protocol.Offset, err error) {
 	start = t.row.LogStart
 	if !t.led.Policy.Expires() && start == 0 {
-		return false, start, nil
+		return start, nil
 	}
-	if err := a.loadCold(ctx, t.row, &p.cold); err != nil {
-		return false, start, err
+	if err = a.loadCold(ctx, t.row, &p.cold); err == nil {
+		start, err = plan.LogStart(t.led.Policy, t.view(p.cold), a.segments(ctx, t.row, p.cold, sealed), nowMs())
 	}
-	view := t.view(p.cold)
-	if p.cold.any && plan.Drop(view, p.cold.first) {
-		return true, start, nil // expiry is judged by the next version
-	}
-	segments := a.segments(ctx, t.row, p.cold, sealed)
-	start, err = plan.LogStart(t.led.Policy, view, segments, nowMs())
 	if err != nil {
-		return false, t.row.LogStart, fmt.Errorf("look for expired segments: %w", err)
+		start = max(t.row.LogStart, plan.HotStart(t.led.Policy, t.view(cold{}), t.segments(sealed), nowMs()))
+		err = fmt.Errorf("look for expired segments: %w", err)
 	}
 	if start > t.row.LogStart {
 		a.fileStart(logStart{key: t.row.Key, offset: start, epoch: t.led.Epoch})
 	}
-	return false, start, nil
+	return start, err
 }
 
+// view counts each byte once: in the manifest up to its tiered end, in the hot log above.
 func (t task) view(c cold) plan.View {
-	return plan.View{
-		LogStart: t.row.LogStart, TieredEnd: t.row.Manifest.TieredEnd, Committed: t.led.HW, Bytes: c.bytes + t.led.LocalBytes,
-	}
+	return plan.View{LogStart: t.row.LogStart, TieredEnd: t.row.Manifest.TieredEnd, Committed: t.led.HW, Bytes: c.bytes + t.hot}
 }
 
-// loadCold brings c up to the row's manifest version.
+// loadCold brings c up to the row: to its manifest version, without what lies below its log start.
 func (a *Archiver) loadCold(ctx context.Context, row metadata.Partition, c *cold) error {
-	if c.loaded && c.version == row.Manifest.Version {
+	if c.loaded && c.version == row.Manifest.Version && (!c.any || c.first.End > row.LogStart) {
 		return nil
 	}
 	next := cold{loaded: true, version: row.Manifest.Version}
@@ -125,7 +123,12 @@ func (a *Archiver) loadCold(ctx context.Context, row metadata.Partition, c *cold
 			if err != nil {
 				return fmt.Errorf("read manifest version %d: %w", m.Version, err)
 			}
-			next.any, next.first = true, entrySegment(e)
+			first := entrySegment(e)
+			if plan.Drop(row.LogStart, first) {
+				next.drop, next.bytes = true, next.bytes-first.Bytes
+				continue
+			}
+			next.any, next.first = true, first
 			break
 		}
 	}
@@ -155,12 +158,38 @@ func (a *Archiver) segments(ctx context.Context, row metadata.Partition, c cold,
 	}
 }
 
+// remembered loads each page once. It is for one goroutine.
+func remembered(load format.Load) format.Load {
+	seen := map[metadata.PagePlace][]byte{}
+	return func(place metadata.PagePlace) ([]byte, error) {
+		if b, ok := seen[place]; ok {
+			return b, nil
+		}
+		b, err := load(place)
+		if err == nil {
+			seen[place] = b
+		}
+		return b, err
+	}
+}
+
 func (a *Archiver) manifest(row metadata.ManifestRow) format.Manifest {
 	return format.Manifest{Version: row.Version, Root: row.Root, Fanout: a.cfg.Fanout}
 }
 
 func entrySegment(e format.Entry) plan.Segment {
 	return plan.Segment{Base: e.Base, End: e.End, Bytes: e.DataBytes, MaxTimestamp: e.MaxTimestamp, Sealed: e.SealedMs}
+}
+
+// segments are the sealed ranges as plan sees them. A batch that reaches over the tiered end, to which a log start in
+// its middle has lifted it, lies in the first one whole.
+func (t task) segments(sealed []SealedRange) []plan.Segment {
+	out := make([]plan.Segment, len(sealed))
+	for i, r := range sealed {
+		out[i] = rangeSegment(r)
+		out[i].Base = max(r.Base, t.row.Manifest.TieredEnd)
+	}
+	return out
 }
 
 func rangeSegment(r SealedRange) plan.Segment {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/stratabroker/strata/protocol"
 	"github.com/stratabroker/strata/tiering/format"
 	"github.com/stratabroker/strata/tiering/object"
 	"github.com/stratabroker/strata/tiering/plan"
@@ -15,14 +16,16 @@ import (
 
 // advance uploads what is sealed, takes on what a compaction has made, and makes the next manifest version. Where an
 // upload fails, what was uploaded before it is committed all the same.
-func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []SealedRange, drop bool) (turnResult, error) {
-	segments := make([]plan.Segment, len(sealed))
-	for i, r := range sealed {
-		segments[i] = rangeSegment(r)
-	}
+func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []SealedRange) (turnResult, error) {
+	segments, drop := t.segments(sealed), p.cold.drop && p.cold.version == t.row.Manifest.Version
 	n, err := plan.Uploads(t.led.Policy, t.view(p.cold), segments, a.cfg.TurnBytes)
 	if err != nil {
 		return done, err
+	}
+	if n > 0 || drop {
+		if err := a.readable(t); err != nil {
+			return done, err
+		}
 	}
 	entries, failed := a.uploadAll(ctx, t, sealed[:n])
 	rep := a.takeReplacement(ctx, t, p)
@@ -48,6 +51,18 @@ func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []Sealed
 		return more, nil
 	}
 	return done, nil
+}
+
+// readable reads the pages that the next version is made of. What is uploaded before that would be garbage
+// at each turn, as long as they cannot be read.
+func (a *Archiver) readable(t task) error {
+	m := a.manifest(t.row.Manifest)
+	for _, at := range []protocol.Offset{t.row.LogStart, t.row.Manifest.TieredEnd - 1} {
+		if _, _, err := m.Find(t.load, at); err != nil {
+			return fmt.Errorf("read manifest version %d before an upload: %w", m.Version, err)
+		}
+	}
+	return nil
 }
 
 // uploadAll gives the entries of those that came before the first that failed.
@@ -80,7 +95,7 @@ func (a *Archiver) upload(ctx context.Context, t task, r SealedRange) (format.En
 	}
 	defer func() { _ = src.Close() }() // it was only read
 	meta := format.SegmentMeta{
-		Key: t.row.Key, TopicName: t.led.Topic, Base: r.Base, End: r.End, Epoch: t.led.Epoch,
+		Key: t.row.Key, TopicName: t.led.Topic, Base: max(r.Base, t.row.Manifest.TieredEnd), End: r.End, Epoch: t.led.Epoch,
 		Epochs: src.Epochs(), Producers: src.Producers(), Aborted: src.Aborted(),
 		SealedMs: sealedMs(r), Attempt: t.attempt, Rand: a.cfg.Rand(),
 	}

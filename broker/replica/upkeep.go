@@ -222,14 +222,22 @@ func (l *Leader) Tiered() bool {
 // UploadLimit is the first offset that may not be uploaded yet: min(HW, LSO).
 func (l *Leader) UploadLimit() protocol.Offset { return min(l.HighWatermark(), l.LastStable()) }
 
-// BytesAboveTiered is the size of what only the hot tier has.
-func (l *Leader) BytesAboveTiered() int64 {
-	size, end := l.log.Size(), l.row.Load().Manifest.TieredEnd
-	below, err := l.log.Sealed(l.log.Start(), end)
+// BytesFrom is the size of the hot log at and above an offset. It is read while the log changes, in an order that
+// counts too little rather than too much: retention by size goes by it.
+func (l *Leader) BytesFrom(from protocol.Offset) int64 {
+	above, err := l.log.Sealed(max(from, l.log.Start()), l.HighWatermark())
 	if err != nil {
-		return size
+		return 0
 	}
-	for _, r := range below {
+	all, err := l.log.Sealed(l.log.Start(), l.HighWatermark())
+	if err != nil {
+		return 0
+	}
+	size := l.log.Size()
+	for _, r := range above {
+		size += r.Bytes
+	}
+	for _, r := range all {
 		size -= r.Bytes
 	}
 	return max(0, size)

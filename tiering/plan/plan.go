@@ -99,6 +99,21 @@ func LogStart(p Policy, v View, segments iter.Seq2[Segment, error], now protocol
 	return start, nil
 }
 
+// HotStart is LogStart where nothing is known of the cold tier: of the sealed hot segments alone, oldest first,
+// Bytes being those of the hot tier. What precedes them goes with them, so it must be sure to have expired too.
+// By size it has. By time it has where a segment was also sealed so long ago, for what precedes it was sealed before.
+func HotStart(p Policy, v View, sealed []Segment, now protocol.Timestamp) protocol.Offset {
+	start, left := v.LogStart, v.Bytes
+	for _, s := range sealed {
+		old := s.Sealed > 0 && p.tooOld(s, now) && p.tooOld(Segment{MaxTimestamp: s.Sealed}, now)
+		if s.End > v.Committed || !old && !p.tooMuch(left-s.Bytes) {
+			break
+		}
+		start, left = max(start, s.End), left-s.Bytes
+	}
+	return start
+}
+
 func (p Policy) tooMuch(left int64) bool { return p.RetentionBytes >= 0 && left >= p.RetentionBytes }
 
 func (p Policy) tooOld(s Segment, now protocol.Timestamp) bool {
@@ -116,6 +131,6 @@ func (s Segment) written(now protocol.Timestamp) protocol.Timestamp {
 	return s.MaxTimestamp
 }
 
-// Drop tells whether the manifest's first entry is wholly below the log start,
+// Drop tells whether a manifest's first entry is wholly below the log start,
 // so that a new version without it is due.
-func Drop(v View, first Segment) bool { return first.End <= v.LogStart }
+func Drop(logStart protocol.Offset, first Segment) bool { return first.End <= logStart }

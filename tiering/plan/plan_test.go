@@ -118,8 +118,34 @@ func TestLogStartStaysWhenSegmentsCannotBeRead(t *testing.T) {
 func TestDropIsDueForWholeEntriesOnly(t *testing.T) {
 	first := plan.Segment{Base: 10, End: 20}
 	for start, want := range map[protocol.Offset]bool{10: false, 19: false, 20: true, 25: true} {
-		if got := plan.Drop(plan.View{LogStart: start}, first); got != want {
+		if got := plan.Drop(start, first); got != want {
 			t.Errorf("log start %d: %t", start, got)
+		}
+	}
+}
+
+func TestHotStartTakesOnlyWhatIsSureToHaveExpired(t *testing.T) {
+	const none = plan.Unlimited
+	view := plan.View{LogStart: 5, TieredEnd: 50, Committed: 80, Bytes: 350}
+	byTime, bySize := plan.Policy{RetentionMs: 100, RetentionBytes: none}, plan.Policy{RetentionMs: none, RetentionBytes: 150}
+	for name, test := range map[string]struct {
+		policy plan.Policy
+		sealed []plan.Segment
+		now    protocol.Timestamp
+		want   protocol.Offset
+	}{
+		"no limits":                          {plan.Policy{RetentionMs: none, RetentionBytes: none}, run(50, 1, 2, 3), 1 << 40, 5},
+		"nothing is hot":                     {byTime, nil, 1 << 40, 5},
+		"old records, sealed a moment ago":   {byTime, run(50, 1, 2, 3), 1100, 5},
+		"old records, sealed long ago":       {byTime, run(50, 1, 2, 3), 1101, 80},
+		"a young one holds what follows":     {byTime, run(50, 1, 1050, 3), 1101, 60},
+		"not known when it was sealed":       {byTime, []plan.Segment{{Base: 50, End: 60, MaxTimestamp: 1}}, 1 << 40, 5},
+		"the future counts from the seal":    {byTime, run(50, 1<<50, 2), 1101, 70},
+		"by size, whatever the cold tier is": {bySize, run(50, 1, 2, 3), 0, 70},
+		"never above what is committed":      {byTime, run(50, 1, 2, 3, 4), 1 << 40, 80},
+	} {
+		if got := plan.HotStart(test.policy, view, test.sealed, test.now); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
 		}
 	}
 }
