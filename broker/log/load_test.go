@@ -147,8 +147,9 @@ func (g *load) step(i int) {
 		m.start = max(m.start, to)
 		g.err = p.SetStart(to)
 	case k < 93:
-		m.start = max(m.start, p.RecoveryPoint())
-		_, _, g.err = p.Evict(p.RecoveryPoint(), 0, -1, g.w.now())
+		upTo := p.RecoveryPoint() // read once: the committer may raise it meanwhile
+		m.start = max(m.start, upTo)
+		_, _, g.err = p.Evict(upTo, 0, -1, g.w.now())
 	case k < 97:
 		g.truncate(p, m, i)
 	case k < 100:
