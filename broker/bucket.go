@@ -153,9 +153,12 @@ func (k *bucket) run(ctx context.Context) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { k.archiver.Run(ctx) })
-	wg.Go(func() { k.compactor.Run(ctx) })
+	if k.broker.cfg.Static.Bool("log.cleaner.enable") {
+		wg.Go(func() { k.compactor.Run(ctx) })
+	}
 	wg.Go(func() { k.sweeper.Run(ctx) })
 	wg.Go(func() { k.roots.Run(ctx) })
+	wg.Go(func() { k.sealInternal(ctx) })
 	wg.Wait()
 }
 

@@ -48,7 +48,7 @@ var house = []room{
 	{"tiering/object/objecttest/minio", []string{"tiering/object", "tiering/object/s3"}},
 	{"tiering/format/formatpb", nil},
 	{"tiering/format", []string{"protocol", "protocol/record", "metadata", "tiering/format/formatpb"}},
-	{"tiering/plan", []string{"protocol", "metadata", "tiering/format"}},
+	{"tiering/plan", []string{"protocol", "protocol/compact", "metadata", "tiering/format"}},
 	{"tiering/cache", []string{"tiering/object"}},
 	{"tiering/recovery", []string{"protocol", "protocol/record", "metadata", "tiering/cache", "tiering/format", "tiering/object"}},
 	{"tiering/export", []string{"protocol", "protocol/record", "tiering/object", "tiering/recovery"}},

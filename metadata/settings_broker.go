@@ -176,6 +176,7 @@ func strataSettings() []Setting {
 		{Name: "strata.http.listen", Type: StringSetting, Default: "127.0.0.1:9644", Doc: "Address of /metrics, /healthz and /readyz; empty for none."},
 		{Name: "strata.remote.storage.enable", Type: BooleanSetting, Null: true, Doc: "Default of the topic setting remote.storage.enable; unset means true where a bucket is set."},
 		{Name: "strata.request.memory.bytes", Type: LongSetting, Default: "268435456", Min: 8 << 20, Doc: "Memory for requests being read or served, all connections together."},
+		{Name: "strata.offsets.seal.interval.ms", Type: LongSetting, Default: "60000", Doc: "How often the internal topics' partitions with news are sealed, so that they are uploaded and committed offsets survive a lost disk. One with steady commits costs a segment and a manifest an interval: two PUTs. 0 leaves it to offsets.topic.segment.bytes and segment.ms."},
 		{Name: "strata.segment.min.bytes", Type: IntSetting, Default: "1048576", Doc: "Default of the topic setting strata.segment.min.bytes."},
 		{Name: "strata.sweep.grace.ms", Type: LongSetting, Default: "3600000", Min: 100, Doc: "How long an object that nothing names is left alone, so that readers of an old manifest finish."},
 		{Name: "strata.sweep.interval.ms", Type: LongSetting, Default: "900000", Min: 100, Doc: "Time between two rounds of the sweeper. An object that nothing names is deleted once it has been so for a grace, at most two graces and two intervals after it became garbage."},

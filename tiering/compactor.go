@@ -179,7 +179,7 @@ func (c *Compactor) look(ctx context.Context, led Led, row metadata.Partition, k
 		return fmt.Errorf("read manifest version %d: %w", m.Version, err)
 	}
 	next := *k
-	next.see(m.Version, sum, policy)
+	next.see(m.Version, sum, policy, now)
 	if next.damaged.ObjectKey != "" {
 		e, ok, err := m.Find(load, next.damaged.Base)
 		if err != nil {
@@ -199,7 +199,10 @@ func (c *Compactor) look(ctx context.Context, led Led, row metadata.Partition, k
 }
 
 // see takes over what the root page of a version says.
-func (k *known) see(version uint64, sum format.Summary, policy plan.Compaction) {
+func (k *known) see(version uint64, sum format.Summary, policy plan.Compaction, now protocol.Timestamp) {
+	if k.judgedAt > now {
+		k.judgedAt = 0 // the clock was ahead during the pass: what it says of then would put all horizons off until then
+	}
 	k.looked, k.version, k.scanned, k.dirty = true, version, false, plan.Dirty{}
 	k.tier = plan.Tier{Bytes: sum.Bytes, CompactedBytes: sum.CompactedBytes, DeleteHorizon: sum.DeleteHorizon}
 	if h := sum.DeleteHorizon; h > 0 && h < k.judgedAt {

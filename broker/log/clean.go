@@ -57,7 +57,7 @@ func (l *Log) Dirt(rules CleanRules, now time.Time) (Dirt, error) {
 			break
 		}
 		if rules.MinLag > 0 {
-			if old, err := s.allBefore(now.Add(-rules.MinLag)); err != nil || !old {
+			if old, err := s.oldEnough(rules.MinLag, now); err != nil || !old {
 				return d, err
 			}
 		}
@@ -88,10 +88,11 @@ func (l *Log) firstDirty(list []*segment) protocol.Offset {
 	return at
 }
 
-// allBefore tells whether all records of a sealed segment are from before t.
-func (s *segment) allBefore(t time.Time) (bool, error) {
+// oldEnough tells whether all records of a sealed segment were written a lag ago.
+func (s *segment) oldEnough(lag time.Duration, now time.Time) (bool, error) {
 	greatest, _, err := s.maximum()
-	return int64(greatest) <= t.UnixMilli(), err
+	at := compact.Written(greatest, protocol.Timestamp(s.sealed.Load()), protocol.Timestamp(now.UnixMilli()))
+	return at < 0 || now.UnixMilli()-int64(at) >= lag.Milliseconds(), err
 }
 
 // firstTime is the max timestamp of the first batch, as Kafka takes it for the age of a segment.

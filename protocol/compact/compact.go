@@ -169,3 +169,13 @@ func (t *Tracker) Holds(b record.Batch) bool {
 	}
 	return last.epoch == b.ProducerEpoch() && last.offset == b.LastOffset()
 }
+
+// Written is when the last record of a segment was written, in both tiers: its greatest timestamp; where there is none,
+// or that was from the future when the segment was sealed and still is, when it was sealed. 0 or less for sealed: not known.
+// It is negative where nothing is known.
+func Written(greatest, sealed, now protocol.Timestamp) protocol.Timestamp {
+	if sealed > 0 && (greatest < 0 || greatest > max(sealed, now)) {
+		return sealed
+	}
+	return greatest
+}

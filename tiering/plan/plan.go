@@ -10,6 +10,7 @@ import (
 	"iter"
 
 	"github.com/stratabroker/strata/protocol"
+	"github.com/stratabroker/strata/protocol/compact"
 )
 
 // Unlimited is the value of a retention limit that does not limit.
@@ -122,13 +123,9 @@ func (p Policy) tooOld(s Segment, now protocol.Timestamp) bool {
 	return p.RetentionMs >= 0 && at >= 0 && int64(now)-int64(at) > p.RetentionMs
 }
 
-// written is when the last record of a segment was written: its greatest timestamp; where there is none, or that
-// was from the future and still is, when it was sealed. It is negative where that is not known either.
+// written is when the last record of a segment was written, as compaction takes it in both tiers.
 func (s Segment) written(now protocol.Timestamp) protocol.Timestamp {
-	if s.Sealed > 0 && (s.MaxTimestamp < 0 || s.MaxTimestamp > max(s.Sealed, now)) {
-		return s.Sealed
-	}
-	return s.MaxTimestamp
+	return compact.Written(s.MaxTimestamp, s.Sealed, now)
 }
 
 // Drop tells whether a manifest's first entry is wholly below the log start,
