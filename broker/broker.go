@@ -179,7 +179,7 @@ func (b *Broker) openReplicas(ctx context.Context) error {
 		b.cold = cold{b.bucket.reader}
 	}
 	b.replicas = replica.NewManager(replica.Config{
-		Self: b.self(), Dir: b.dir, Static: b.cfg.Static, Propose: b.node.Propose, Cold: b.cold, WholeHot: admin.Internal,
+		Self: b.self(), Dir: b.dir, Static: b.cfg.Static, Propose: b.node.Propose, Cold: b.cold, WholeHot: admin.Internal, ColdDropped: b.coldDropped(),
 		Sealed: b.onSealed, Leadership: b.onLeadership, Now: time.Now, Logger: b.loggers.Logger("broker.replica"),
 	})
 	b.cleaner = b.newCleaner()

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/stratabroker/strata/broker/log"
+	"github.com/stratabroker/strata/broker/replica"
+	"github.com/stratabroker/strata/tiering"
 )
 
 // newCleaner makes the one that keeps compacted topics clean. It runs with Run.
@@ -26,4 +28,12 @@ func (b *Broker) newCleaner() *log.Cleaner {
 			}
 		},
 	})
+}
+
+// coldDropped lets the hot copy of a tiered compacted partition lose the tombstones and markers that the bucket has lost.
+func (b *Broker) coldDropped() replica.ColdDropped {
+	if b.bucket == nil {
+		return nil
+	}
+	return tiering.NewDropped(b.bucket.reader).At
 }

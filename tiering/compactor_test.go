@@ -368,10 +368,11 @@ func randomWorkload(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 9))
 	w := newKeyed(t)
 	w.salt = byte(seed)
-	w.setCompaction(plan.Compaction{
+	policy := plan.Compaction{
 		MinDirtyRatio: rnd.Float64() / 2, MaxLagMs: plan.Unlimited, MinLagMs: int64(rnd.IntN(2)) * 90_000,
 		DeleteRetentionMs: int64(rnd.IntN(4)) * 100_000, SegmentBytes: int64(1 + rnd.IntN(4000)),
-	})
+	}
+	w.setCompaction(policy)
 	small := rnd.IntN(2) == 0
 	c, stop := w.both(func(cfg *tiering.CompactorConfig) {
 		if small {
@@ -391,7 +392,11 @@ func randomWorkload(t *testing.T, seed uint64) {
 			}
 		}
 		time.Sleep(time.Duration(rnd.IntN(60)) * time.Second)
-		w.check(r, 1+rnd.IntN(3000))
+		if size := 1 + rnd.IntN(3000); policy.DeleteRetentionMs > 0 {
+			w.check(r, size)
+		} else {
+			w.replay(r, 0, size) // commits may overtake it: who is slower than delete.retention.ms may miss a tombstone
+		}
 		if end := w.tierUp(); end > 0 {
 			w.replay(r, protocol.Offset(rnd.Int64N(int64(end))), 1+rnd.IntN(500))
 		}
