@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/stratabroker/strata/broker/admin"
 	"github.com/stratabroker/strata/broker/log"
 	"github.com/stratabroker/strata/broker/replica"
 	"github.com/stratabroker/strata/metadata"
@@ -40,11 +41,11 @@ func led(l *replica.Leader) tiering.Led {
 	config := l.Config()
 	return tiering.Led{
 		Key: l.Key(), Topic: l.Topic(), Epoch: l.Epoch(), HW: l.HighWatermark(), LEO: l.Log().LEO(),
-		Policy: policy(&config),
+		Policy: policy(&config, l.Topic()),
 	}
 }
 
-func policy(c *metadata.TopicConfig) plan.Policy {
+func policy(c *metadata.TopicConfig, topic string) plan.Policy {
 	p := plan.Policy{
 		RetentionMs: c.RetentionMs, RetentionBytes: c.RetentionBytes, Compact: c.Compact,
 		Compaction: plan.Compaction{
@@ -52,6 +53,10 @@ func policy(c *metadata.TopicConfig) plan.Policy {
 			DeleteRetentionMs: c.DeleteRetentionMs, SegmentBytes: c.SegmentBytes,
 		},
 		CopyDisabled: c.RemoteCopyDisable || !c.RemoteStorage,
+		CopyLagMs:    c.RemoteCopyLagMs, CopyLagBytes: c.RemoteCopyLagBytes,
+	}
+	if admin.Internal(topic) {
+		p.CopyLagMs = 0 // what groups were told is committed does not wait
 	}
 	if c.MaxCompactionLagMs == math.MaxInt64 {
 		p.Compaction.MaxLagMs = plan.Unlimited

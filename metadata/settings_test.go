@@ -162,10 +162,10 @@ func TestAnUploadMayLagNoLongerThanLocalRetention(t *testing.T) {
 		pairs     []string
 		ms, bytes int64
 	}{
-		"default is at once":                 {nil, 0, 0},
+		"default is at once":                 {nil, 0, -1},
 		"as given":                           {[]string{"log.remote.copy.lag.ms", "7", "log.remote.copy.lag.bytes", "9"}, 7, 9},
 		"-1 is local retention":              {[]string{"log.remote.copy.lag.ms", "-1", "log.local.retention.ms", "5", "log.local.retention.bytes", "6"}, 5, 6},
-		"-1 of local retention for ever":     {[]string{"log.remote.copy.lag.ms", "-1", "log.retention.ms", "-1"}, 0, 0},
+		"-1 of local retention for ever":     {[]string{"log.remote.copy.lag.ms", "-1", "log.retention.ms", "-1"}, -1, -1},
 		"-1 and local retention as in total": {[]string{"log.remote.copy.lag.ms", "-1", "log.retention.ms", "8", "log.retention.bytes", "9"}, 8, 9},
 	} {
 		c := static(t, tc.pairs...).Topic(img, "x")

@@ -114,11 +114,11 @@ func retentionSettings() []Setting {
 		},
 		{
 			Name: "remote.copy.lag.bytes", Type: LongSetting, Default: "-1", Min: -1, Synonyms: []string{"log.remote.copy.lag.bytes"},
-			Doc: "A sealed segment is uploaded once this many bytes of the partition lie above it, or once it has the age of remote.copy.lag.ms; 0 at once, -1 means local.retention.bytes (KIP-1241).",
+			Doc: "A sealed segment is uploaded once this many bytes of the partition lie above it, or once it has the age of remote.copy.lag.ms; 0 in either of them: at once; -1 means local.retention.bytes, and no such limit where that has none. Where neither limits, nothing is uploaded. Internal topics are uploaded at once (KIP-1241).",
 		},
 		{
 			Name: "remote.copy.lag.ms", Type: LongSetting, Default: "0", Min: -1, Synonyms: []string{"log.remote.copy.lag.ms"},
-			Doc: "A sealed segment is uploaded once its newest record is this old, or once remote.copy.lag.bytes lie above it; 0 at once, -1 means local.retention.ms (KIP-1241).",
+			Doc: "A sealed segment is uploaded once its newest record is this old, or once remote.copy.lag.bytes lie above it; 0 in either of them: at once; -1 means local.retention.ms, and no such limit where that has none. Where neither limits, nothing is uploaded (KIP-1241).",
 		},
 		{Name: "remote.log.copy.disable", Type: BooleanSetting, Default: "false", Doc: "Stop uploading this topic; what is in the bucket stays readable (KIP-950)."},
 		{Name: "remote.log.delete.on.disable", Type: BooleanSetting, Default: "false", Doc: "Must be true to turn remote.storage.enable off: the objects are then deleted."},

@@ -24,8 +24,8 @@ type TopicConfig struct {
 	MinCompactionLagMs, MaxCompactionLagMs int64
 	MinCleanableDirtyRatio                 float64 // 0 to 1
 	// RemoteCopyLagMs and RemoteCopyLagBytes: a sealed segment is due for upload once it
-	// satisfies one of them (KIP-1241). Effective, never negative: -1 has been resolved to
-	// local retention, which for ever means 0, at once.
+	// satisfies one of them (KIP-1241); 0: at once. Effective: -1 has been resolved to
+	// local retention, and is left where that is for ever: no limit.
 	RemoteCopyLagMs, RemoteCopyLagBytes       int64
 	TimestampBeforeMaxMs, TimestampAfterMaxMs int64
 	MaxMessageBytes, MinISR                   int32
@@ -89,10 +89,10 @@ func topicConfig(values map[string]string) TopicConfig {
 		c.LocalRetentionBytes = c.RetentionBytes
 	}
 	if c.RemoteCopyLagMs == -1 {
-		c.RemoteCopyLagMs = max(c.LocalRetentionMs, 0)
+		c.RemoteCopyLagMs = c.LocalRetentionMs
 	}
 	if c.RemoteCopyLagBytes == -1 {
-		c.RemoteCopyLagBytes = max(c.LocalRetentionBytes, 0)
+		c.RemoteCopyLagBytes = c.LocalRetentionBytes
 	}
 	return c
 }

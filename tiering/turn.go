@@ -103,7 +103,7 @@ func (a *Archiver) expire(ctx context.Context, t task, p *part, sealed []SealedR
 
 // view counts each byte once: in the manifest up to its tiered end, in the hot log above.
 func (t task) view(c cold) plan.View {
-	return plan.View{LogStart: t.row.LogStart, TieredEnd: t.row.Manifest.TieredEnd, Committed: t.led.HW, Bytes: c.bytes + t.hot}
+	return plan.View{LogStart: t.row.LogStart, TieredEnd: t.row.Manifest.TieredEnd, Committed: t.led.HW, Bytes: c.bytes + t.hot, HotBytes: t.hot}
 }
 
 // loadCold brings c up to the row: to its manifest version, without what lies below its log start.

@@ -18,7 +18,7 @@ import (
 // upload fails, what was uploaded before it is committed all the same.
 func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []SealedRange) (turnResult, error) {
 	segments, drop := t.segments(sealed), p.cold.drop && p.cold.version == t.row.Manifest.Version
-	n, err := plan.Uploads(t.led.Policy, t.view(p.cold), segments, a.cfg.TurnBytes)
+	n, err := plan.Uploads(t.led.Policy, t.view(p.cold), segments, a.cfg.TurnBytes, nowMs())
 	if err != nil {
 		return done, err
 	}

@@ -21,6 +21,8 @@ type Policy struct {
 	RetentionMs    int64 // retention.ms, over both tiers; Unlimited for none
 	RetentionBytes int64 // retention.bytes of one partition, over both tiers; Unlimited for none
 	CopyDisabled   bool  // remote.log.copy.disable: nothing new is uploaded (KIP-950)
+	CopyLagMs      int64 // remote.copy.lag.ms (KIP-1241); Unlimited for none
+	CopyLagBytes   int64 // remote.copy.lag.bytes; Unlimited for none
 
 	Compact    bool // cleanup.policy holds compact; with delete beside it the limits above hold too
 	Compaction Compaction
@@ -45,13 +47,15 @@ type View struct {
 	TieredEnd protocol.Offset
 	Committed protocol.Offset // the high watermark: nothing above it is looked at
 	Bytes     int64           // of batches in both tiers, from the log start on
+	HotBytes  int64           // of them, those above the tiered end
 }
 
 // Uploads says how many of the sealed hot segments, which begin at the tiered
 // end, go into the next manifest commit: as many as hold at most limit bytes,
 // but one also where it alone holds more. Segments that do not continue the cold
 // tier, or lie above what is committed, break an invariant of the hot log: the error names them.
-func Uploads(p Policy, v View, sealed []Segment, limit int64) (int, error) {
+// It stops at the first that is not due by remote.copy.lag.ms and remote.copy.lag.bytes.
+func Uploads(p Policy, v View, sealed []Segment, limit int64, now protocol.Timestamp) (int, error) {
 	if p.CopyDisabled {
 		return 0, nil
 	}
@@ -63,12 +67,25 @@ func Uploads(p Policy, v View, sealed []Segment, limit int64) (int, error) {
 		if s.End > v.Committed {
 			return 0, fmt.Errorf("sealed range [%d, %d) reaches above the committed end %d", s.Base, s.End, v.Committed)
 		}
-		if total += s.Bytes; i > 0 && total > limit {
+		if total += s.Bytes; i > 0 && total > limit || !p.copyDue(s, v.HotBytes-total, now) {
 			return i, nil
 		}
 		next = s.End
 	}
 	return len(sealed), nil
+}
+
+// copyDue tells whether a sealed segment, above which lie so many bytes, has waited long enough: for either of the
+// two, as in Kafka. One from the future, or without a time, has.
+func (p Policy) copyDue(s Segment, above int64, now protocol.Timestamp) bool {
+	switch age := int64(now) - int64(s.MaxTimestamp); {
+	case p.CopyLagMs == 0, p.CopyLagBytes == 0:
+		return true
+	case p.CopyLagMs > 0 && (s.MaxTimestamp < 0 || age < 0 || age >= p.CopyLagMs):
+		return true
+	default:
+		return p.CopyLagBytes > 0 && above >= p.CopyLagBytes
+	}
 }
 
 // LogStart says where total retention puts the log start: the view's own where

@@ -54,7 +54,7 @@ func TestUploads(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := plan.Uploads(test.policy, test.view, test.sealed, test.limit)
+			got, err := plan.Uploads(test.policy, test.view, test.sealed, test.limit, 1000)
 			if got != test.want || (err != nil) != test.fails {
 				t.Errorf("got %d, %v, want %d, failure %t", got, err, test.want, test.fails)
 			}
@@ -146,6 +146,36 @@ func TestHotStartTakesOnlyWhatIsSureToHaveExpired(t *testing.T) {
 	} {
 		if got := plan.HotStart(test.policy, view, test.sealed, test.now); got != test.want {
 			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+}
+
+func TestAnUploadWaitsForEitherOfTheCopyLags(t *testing.T) {
+	const none = plan.Unlimited
+	sealed := run(0, 100, 200, 300) // of 100 bytes each, and 50 above them
+	for name, test := range map[string]struct {
+		ms, bytes int64
+		sealed    []plan.Segment
+		now       protocol.Timestamp
+		want      int
+	}{
+		"at once":                              {0, none, sealed, 0, 3},
+		"at once by size":                      {none, 0, sealed, 0, 3},
+		"no limit is never":                    {none, none, sealed, 1 << 40, 0},
+		"by time":                              {150, none, sealed, 350, 2},
+		"by time, a moment before":             {151, none, sealed, 350, 1},
+		"by size":                              {none, 150, sealed, 0, 2},
+		"by size, one byte more":               {none, 151, sealed, 0, 1},
+		"either of them, time":                 {50, 200, sealed, 350, 3},
+		"either of them, size":                 {1 << 40, 50, sealed, 1000, 3},
+		"the future does not hold it up":       {50, none, run(0, 1<<50, 990), 1000, 1},
+		"nor does a missing time":              {50, none, run(0, -1, 990), 1000, 1},
+		"what waits holds up what follows it":  {50, none, run(0, 990, 1), 1000, 0},
+		"a clock that is behind is the future": {50, none, sealed, 50, 3},
+	} {
+		p := plan.Policy{CopyLagMs: test.ms, CopyLagBytes: test.bytes}
+		if got, err := plan.Uploads(p, plan.View{Committed: 30, HotBytes: 350}, test.sealed, 1<<30, test.now); err != nil || got != test.want {
+			t.Errorf("%s: %d, %v, want %d", name, got, err, test.want)
 		}
 	}
 }
