@@ -23,6 +23,8 @@ func (b *Broker) follow(d metadata.Delta, img *metadata.Image) {
 	}
 	if b.bucket != nil {
 		b.bucket.reader.SetParallel(number("remote.log.reader.threads"))
+		b.bucket.reader.SetQuota(b.cfg.Static.BrokerInt(img, "remote.log.manager.fetch.max.bytes.per.second"))
+		b.bucket.archiver.SetQuota(b.cfg.Static.BrokerInt(img, "remote.log.manager.copy.max.bytes.per.second"))
 		b.bucket.archiver.SetParallel(number("remote.log.manager.copier.thread.pool.size"))
 	}
 }

@@ -156,6 +156,8 @@ func strataSettings() []Setting {
 		{Name: "remote.fetch.max.wait.ms", Type: IntSetting, Default: "500", Min: 1, Update: Dynamic, Doc: "Longest wait of a fetch for the bucket (KIP-1018)."},
 		{Name: "remote.list.offsets.request.timeout.ms", Type: LongSetting, Default: "30000", Min: 1, Update: Dynamic, Doc: "Longest wait of a look-up by time for the bucket (KIP-1075)."},
 		{Name: "remote.log.manager.copier.thread.pool.size", Type: IntSetting, Default: "10", Min: 1, Max: 1000, Update: Dynamic, Doc: "Uploads at one time."},
+		{Name: "remote.log.manager.copy.max.bytes.per.second", Type: LongSetting, Default: "9223372036854775807", Min: 1, Update: Dynamic, Doc: "Bytes of segments that are uploaded a second, all partitions together. A segment goes whole, and those after it wait until it is paid for (KIP-956)."},
+		{Name: "remote.log.manager.fetch.max.bytes.per.second", Type: LongSetting, Default: "9223372036854775807", Min: 1, Update: Dynamic, Doc: "Bytes that are read from the bucket a second for clients, all partitions together; what the cache holds costs none (KIP-956)."},
 		{Name: "remote.log.manager.task.interval.ms", Type: LongSetting, Default: "30000", Min: 1, Doc: "Time between two looks at all tiered partitions; a sealed segment is uploaded at once."},
 		{Name: "remote.log.reader.threads", Type: IntSetting, Default: "10", Min: 1, Max: 1000, Update: Dynamic, Doc: "Reads from the bucket at one time."},
 		{Name: "strata.bootstrap.expect", Type: IntSetting, Default: "1", Min: 1, Max: 1, Doc: "Controllers that found a new cluster together."},

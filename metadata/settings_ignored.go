@@ -209,10 +209,8 @@ replica.selector.class
 follower.fetch.last.tiered.offset.enable
 remote.log.index.file.cache.total.size.bytes
 remote.log.index.file.cache.ttl.ms
-remote.log.manager.copy.max.bytes.per.second
 remote.log.manager.copy.quota.window.num
 remote.log.manager.copy.quota.window.size.seconds
-remote.log.manager.fetch.max.bytes.per.second
 remote.log.manager.fetch.quota.window.num
 remote.log.manager.fetch.quota.window.size.seconds
 remote.log.manager.task.retry.backoff.max.ms

@@ -42,6 +42,7 @@ type Archiver struct {
 	backoff backoff
 	causes  *causes
 	stats   archiverCounters
+	copies  quota         // of segments' bytes
 	wake    chan struct{} // one token: something changed for the dispatcher
 	flushed sync.Mutex    // held while log starts are proposed: one proposal at a time
 
@@ -134,6 +135,10 @@ func (a *Archiver) SetParallel(n int) {
 	a.mu.Unlock()
 	a.rouse()
 }
+
+// SetQuota bounds the bytes of segments that are uploaded, over all partitions, a second; 0 or math.MaxInt64 for no limit. It acts
+// on those that wait. A segment goes whole.
+func (a *Archiver) SetQuota(bytesPerSec int64) { a.copies.set(bytesPerSec) }
 
 // rouse wakes the dispatcher.
 func (a *Archiver) rouse() {

@@ -31,6 +31,7 @@ type fetcher struct {
 	deadline time.Duration
 	backoff  backoff
 	slots    *slots // GETs at once; nil for no limit
+	quota    *quota // of bytes; nil for none
 
 	gets, bytes, errors, torn counter
 }
@@ -62,6 +63,11 @@ func (f *fetcher) get(ctx context.Context, key string, off, n int64, check func(
 }
 
 func (f *fetcher) once(ctx context.Context, key string, off, n int64, check func([]byte) error) ([]byte, error) {
+	if f.quota != nil {
+		if err := f.quota.take(ctx, n); err != nil {
+			return nil, err
+		}
+	}
 	if f.slots != nil {
 		if err := f.slots.acquire(ctx); err != nil {
 			return nil, err
@@ -130,6 +136,12 @@ func (a *answer) explain(err error) error {
 
 // read fills b with the bytes that come next and checks them.
 func (a *answer) read(b []byte, check func([]byte) error) error {
+	if a.of.quota != nil {
+		a.late.Stop()
+		if err := a.of.quota.take(a.ctx, int64(len(b))); err != nil {
+			return a.explain(err)
+		}
+	}
 	a.late.Reset(a.of.deadline)
 	for n := 0; n < len(b); {
 		got, err := a.body.Read(b[n:])

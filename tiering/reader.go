@@ -73,7 +73,7 @@ func NewReader(cfg ReaderConfig) *Reader {
 	cfg.DecodeBytes = or(cfg.DecodeBytes, 64<<20)
 	cfg.Logger = orLogger(cfg.Logger)
 	r := &Reader{cfg: cfg, fetch: newFetcher(cfg.Store, cfg.Deadline, cfg.Rand), answers: newBudget(cfg.AnswerBytes)}
-	r.fetch.slots = newSlots(cfg.Parallel)
+	r.fetch.slots, r.fetch.quota = newSlots(cfg.Parallel), &quota{}
 	r.life, r.kill = context.WithCancel(context.Background())
 	r.streams = newStreams(cfg.CacheBytes, cfg.ReadAheadBytes)
 	r.blocks = cache.NewBlocks(cfg.CacheBytes)
@@ -107,6 +107,10 @@ func newCache[K comparable, V any](cfg cache.Config[K, V]) *cache.Cache[K, V] {
 
 // SetParallel changes how many GETs are read at once; those beyond end first.
 func (r *Reader) SetParallel(n int) { r.fetch.slots.resize(n) }
+
+// SetQuota bounds the bytes that are read from the bucket a second; 0 or math.MaxInt64 for no limit. What the cache
+// holds costs none. It acts on those that wait, who go on waiting when their callers are gone, and fill the cache.
+func (r *Reader) SetQuota(bytesPerSec int64) { r.fetch.quota.set(bytesPerSec) }
 
 // Close gives up what is in flight and waits for it.
 func (r *Reader) Close() {

@@ -27,6 +27,14 @@ func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []Sealed
 			return done, err
 		}
 	}
+	if n > 0 && a.copies.limited() {
+		n = 1
+		if err := a.copies.take(ctx, sealed[0].Bytes); err != nil {
+			return done, err
+		}
+		// Nothing has a name yet: the attempt is that of now, however long it waited, or the sweeper's floor might pass it.
+		t.attempt = currentAttempt(a.cfg.Metadata.Image())
+	}
 	entries, failed := a.uploadAll(ctx, t, sealed[:n])
 	rep := a.takeReplacement(ctx, t, p)
 	if len(entries) == 0 && !drop && rep == nil {
