@@ -56,6 +56,7 @@ type Broker struct {
 	bound    []server.Listener
 	cold     replica.Cold
 
+	memory     int64        // strata.memory.max.bytes in force
 	epoch      atomic.Int64 // protocol.BrokerEpoch in force
 	ready      atomic.Bool
 	background sync.WaitGroup
@@ -80,6 +81,9 @@ func New(ctx context.Context, cfg Config) (_ *Broker, err error) {
 			_ = b.close(false) // the first error is the one to tell
 		}
 	}()
+	if b.memory, err = MemoryMax(cfg.Static); err != nil {
+		return nil, err
+	}
 	steps := []func(context.Context) error{b.bind, b.openFolder, b.openStore, b.openQuorum, b.bindBucket, b.openReplicas, b.finishRestore, b.openServing}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -122,7 +126,7 @@ func (b *Broker) openFolder(context.Context) error {
 	}
 	s := b.cfg.Static
 	b.dir, err = log.OpenDir(log.DirConfig{
-		FS: vfs.OS(), Path: path, MaxOpenFiles: fileHandles(s.Int("strata.file.handles"), b.cfg.Logger), DiskReserve: s.Int("strata.disk.reserve.bytes"),
+		FS: vfs.OS(), Path: path, MaxOpenFiles: fileHandles(s.Int("strata.file.handles"), b.cfg.Logger), DiskReserve: s.Int("strata.disk.reserve.bytes"), MaxProducers: mostProducers(b.memory),
 		Fsync: s.String("strata.durability") == "fsync", Commit: log.CommitPath(s.String("strata.commit.path")), BootID: bootID(), Now: time.Now, Logger: b.loggers.Logger("broker.log"), OnFatal: b.cfg.Fatal,
 	})
 	if err != nil {
@@ -240,7 +244,7 @@ func (b *Broker) openServing(context.Context) error {
 		Self: b.self(), Admin: b.admin, Replicas: b.replicas, Cold: b.cold, Groups: b.groups, Quorum: b.node.Describe, Loggers: b.loggers, Now: time.Now,
 		Logger: b.loggers.Logger("broker.api"),
 	})
-	cfg := b.cfg.serverConfig()
+	cfg := b.cfg.serverConfig(b.memory)
 	cfg.Listeners, cfg.Handler, cfg.Logger = b.bound, b.handler, b.loggers.Logger("broker.server")
 	s, err := server.New(cfg)
 	if err != nil {

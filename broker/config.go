@@ -40,12 +40,13 @@ func (c *Config) groupSettings() group.Settings {
 	}
 }
 
-func (c *Config) serverConfig() server.Config {
+func (c *Config) serverConfig(memory int64) server.Config {
 	s := c.Static
 	budget := s.Int("queued.max.request.bytes")
 	if budget < 0 {
 		budget = s.Int("strata.request.memory.bytes")
 	}
+	budget = min(budget, memory/requestShare)
 	idle := s.Millis("connections.max.idle.ms")
 	if idle < 0 {
 		idle = metadata.Never

@@ -176,6 +176,7 @@ func strataSettings() []Setting {
 		{Name: "strata.frame.idle.ms", Type: IntSetting, Default: "30000", Min: 1, Doc: "Time within which a request must arrive whole once it has begun."},
 		{Name: "strata.frame.max.bytes", Type: IntSetting, Default: "1048576", Min: 1024, Doc: "Largest request other than Produce."},
 		{Name: "strata.http.listen", Type: StringSetting, Default: "127.0.0.1:9644", Doc: "Address of /metrics, /healthz and /readyz; empty for none."},
+		{Name: "strata.memory.max.bytes", Type: LongSetting, Default: "0", Min: 0, Doc: "Memory that the broker's process may take, at least 134217728; 0 stands for half of what the machine or its control group has, at least 268435456. The garbage collector works against it; requests and answers get a quarter of it at most, remembered producer ids an eighth. The page cache does not count."},
 		{Name: "strata.remote.storage.enable", Type: BooleanSetting, Null: true, Doc: "Default of the topic setting remote.storage.enable; unset means true where a bucket is set."},
 		{Name: "strata.request.memory.bytes", Type: LongSetting, Default: "268435456", Min: 8 << 20, Doc: "Memory for requests being read or served, all connections together."},
 		{Name: "strata.offsets.seal.interval.ms", Type: LongSetting, Default: "60000", Doc: "How often the internal topics' partitions with news are sealed, so that they are uploaded and committed offsets survive a lost disk. One with steady commits costs a segment and a manifest an interval: two PUTs. 0 leaves it to offsets.topic.segment.bytes and segment.ms."},

@@ -3,6 +3,7 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -14,9 +15,31 @@ type Error struct {
 	Message string
 }
 
-// Errorf makes an Error.
+// What a message holds at most in bytes: a request may name the same long string for each of a hundred
+// thousand partitions, and each has a message of its own.
+const (
+	maxQuoted  = 250 // of one argument: the longest topic name and no more
+	maxMessage = 2000
+)
+
+// Errorf makes an Error. Long strings among args are told by their beginning.
 func Errorf(code *kerr.Error, format string, args ...any) error {
-	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			args[i] = clip(arg, maxQuoted)
+		case error:
+			args[i] = clip(arg.Error(), maxMessage)
+		}
+	}
+	return &Error{Code: code, Message: clip(fmt.Sprintf(format, args...), maxMessage)}
+}
+
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
 // Error gives code and message.

@@ -48,12 +48,20 @@ func (r *reader) uvarint() uint32 {
 	return uint32(v)
 }
 
-// length reads the length of a string, byte string or array: -1 is null.
+// maxString is the longest string in bytes, also where the encoding could hold more, as in Kafka.
+const maxString = 1<<15 - 1
+
+// length reads the length of a string (short), byte string or array: -1 is null.
 // Lengths of strings that are not compact have 2 bytes, all others 4.
 func (r *reader) length(compact, short bool) int {
 	switch {
 	case compact:
-		return int(r.uvarint()) - 1
+		n := int(r.uvarint()) - 1
+		if short && n > maxString {
+			r.fail()
+			return 0
+		}
+		return n
 	case short:
 		return int(r.int16())
 	}

@@ -38,6 +38,23 @@ const (
 	DecodeOverhead  = 1024 // the request struct itself
 )
 
+// AnswerFactor is how many bytes of memory the answer to a request may take for each byte of its body, beyond
+// what decoding takes: for APIs that answer each of many small elements with much, errors included. What is there to
+// be told (topics, partitions, offsets) is told once a request and not counted.
+func AnswerFactor(key int16) int {
+	switch key {
+	case KeyCreateTopics:
+		return 600 // all settings of each topic
+	case KeyElectLeaders, KeyAlterPartitionReassignments, KeyDeleteRecords, KeyDescribeProducers, KeyDescribeConfigs,
+		KeyIncrementalAlterConfigs, KeyAlterConfigs, KeyDeleteTopics, KeyCreatePartitions:
+		return 100 // a message for each element
+	case KeyListOffsets, KeyOffsetForLeaderEpoch, KeyOffsetFetch, KeyOffsetCommit, KeyOffsetDelete, KeyMetadata,
+		KeyDescribeTopicPartitions, KeyDescribeGroups, KeyDeleteGroups, KeyFindCoordinator:
+		return 40 // numbers and a code for each element
+	}
+	return 0
+}
+
 // What a run of tagged fields takes in memory: kmsg keeps unknown ones in a map.
 const (
 	tagMapCost = 512

@@ -22,7 +22,17 @@ type (
 // would apply (synonyms) and what it means.
 func (h *Handler) describeConfigs(req *kmsg.DescribeConfigsRequest) kmsg.Response {
 	resp, img := kmsg.NewPtrDescribeConfigsResponse(), h.cfg.Admin.Image()
+	type asked struct {
+		kind kmsg.ConfigResourceType
+		name string
+	}
+	seen := map[asked]bool{} // each is told once
 	for _, r := range req.Resources {
+		what := asked{r.ResourceType, r.ResourceName}
+		if seen[what] {
+			continue
+		}
+		seen[what] = true
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = r.ResourceType, r.ResourceName
 		var err error

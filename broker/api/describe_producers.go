@@ -12,11 +12,21 @@ import (
 // append, by which it expires; Kafka's is that of its last record.
 func (h *Handler) describeProducers(req *kmsg.DescribeProducersRequest) kmsg.Response {
 	resp, img := kmsg.NewPtrDescribeProducersResponse(), h.cfg.Admin.Image()
+	type asked struct {
+		topic     string
+		partition int32
+	}
+	seen := map[asked]bool{} // each is told once: it may have many producers
 	for _, t := range req.Topics {
 		out := kmsg.NewDescribeProducersResponseTopic()
 		out.Topic = t.Topic
 		_, known := img.Topic(t.Topic)
 		for _, number := range t.Partitions {
+			what := asked{t.Topic, number}
+			if seen[what] {
+				continue
+			}
+			seen[what] = true
 			p := kmsg.NewDescribeProducersResponseTopicPartition()
 			p.Partition = number
 			l, err := h.leader(img, t.Topic, number)

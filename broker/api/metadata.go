@@ -53,14 +53,20 @@ func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) *kmsg.M
 			resp.Topics = append(resp.Topics, h.describe(img, t))
 		}
 	}
-	seen := map[string]bool{}
+	type asked struct {
+		id   [16]byte
+		name string
+	}
+	seen := map[asked]bool{}
 	for _, t := range req.Topics {
-		if t.Topic != nil {
-			if seen[*t.Topic] {
-				continue
-			}
-			seen[*t.Topic] = true
+		what := asked{id: t.TopicID}
+		if t.Topic != nil && protocol.TopicID(t.TopicID).IsZero() {
+			what.name = *t.Topic
 		}
+		if seen[what] {
+			continue
+		}
+		seen[what] = true
 		resp.Topics = append(resp.Topics, h.lookup(img, t))
 	}
 	for i := range resp.Topics {

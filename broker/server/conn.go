@@ -177,6 +177,7 @@ func (c *conn) fill(x *exchange, prefix []byte, size int64) error {
 	if err != nil {
 		return err
 	}
+	cost += protocol.AnswerFactor(x.req.Header.Key) * len(x.req.Body)
 	x.size += int64(cost)
 	return x.charge.add(int64(cost), c.s.cfg.FrameTimeout, c.done)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -18,6 +19,11 @@ import (
 // serve runs a broker until ctx ends. ready is called once it serves.
 func serve(ctx context.Context, static *metadata.Static, restore string, logger *slog.Logger, ready func(b *broker.Broker, took time.Duration) error) error {
 	began := time.Now()
+	memory, err := broker.MemoryMax(static)
+	if err != nil {
+		return err
+	}
+	debug.SetMemoryLimit(memory)
 	b, err := broker.New(ctx, broker.Config{Static: static, Restore: restore, Logger: logger})
 	if err != nil && ctx.Err() != nil {
 		logger.Info("stopped before it was ready", "reason", err)
