@@ -133,6 +133,10 @@ endif
 soak: deps ## kill -9 a loaded broker COUNT times, at the moments of SEED
 	STRATA_TEST_SEED=$(SEED) STRATA_TEST_KILLS=$(COUNT) go test -v -count=1 -timeout 24h -run '^TestKillsAtRandomMomentsLoseNothing$$' ./integration
 
+.PHONY: bucket-faults
+bucket-faults: deps ## give the bucket every kind of trouble, and let it be away for OUTAGE (10m)
+	STRATA_TEST_OUTAGE=$(or $(OUTAGE),10m) go test -v -count=1 -timeout 24h -run '^(TestProduceOutlivesABucketInTrouble|TestAnOutageStaysWithinTheDiskBudget)$$' ./integration
+
 .PHONY: lost-disks
 lost-disks: deps ## lose the disk of a loaded broker COUNT times (say 20) and restore it from MinIO, at the moments of SEED
 	STRATA_TEST_SEED=$(SEED) STRATA_TEST_LOST_DISKS=$(COUNT) go test -v -count=1 -timeout 24h -run '^TestLostDisksComeBackFromTheBucket$$' ./integration

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -111,8 +112,22 @@ func logOf(b *harness.Broker) string {
 	return text
 }
 
+// outageTime is how long the outage goes on once produce is refused.
+func outageTime(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv("STRATA_TEST_OUTAGE")
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("STRATA_TEST_OUTAGE=%s: %v", text, err)
+	}
+	return d
+}
+
 // TestAnOutageStaysWithinTheDiskBudget lets the bucket be away until the logs have used up their budget: then
-// produce is refused, reads go on, and all goes on by itself when the bucket is back.
+// produce is refused, reads go on, and all goes on by itself when the bucket is back. STRATA_TEST_OUTAGE makes it longer.
 func TestAnOutageStaysWithinTheDiskBudget(t *testing.T) {
 	bucket := harness.MinIOBucket(t)
 	proxy := harness.NewProxy(t, bucket.Endpoint())
@@ -136,6 +151,17 @@ func TestAnOutageStaysWithinTheDiskBudget(t *testing.T) {
 	// What is written between two looks at the logs may come on top.
 	if n := used(); n > faultBudget+8<<20 {
 		t.Errorf("%.0f bytes of logs, the budget is %d", n, faultBudget)
+	}
+	for end := time.Now().Add(outageTime(t)); time.Now().Before(end); time.Sleep(time.Second) {
+		if n := used(); n > faultBudget+8<<20 {
+			t.Fatalf("%.0f bytes of logs in the outage, the budget is %d", n, faultBudget)
+		}
+		if broker.Metrics().Sum(t, "kafka_server_brokertopicmetrics_remotecopylagbytes", `topic="archive"`) == 0 {
+			t.Fatal("the metrics show no lag in the outage")
+		}
+	}
+	if n, most := strings.Count(logOf(broker), "tiering turn failed"), 6+2*int(outageTime(t).Minutes()); n > most {
+		t.Errorf("%d lines about failed uploads, want %d at most", n, most)
 	}
 	before := tr.bytes.Load()
 	proxy.SetFault(nil)
