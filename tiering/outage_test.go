@@ -1,6 +1,10 @@
 package tiering_test
 
 import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,6 +149,53 @@ func TestRetentionBySizeCountsABatchOnceWhileAManifestIsCommitted(t *testing.T) 
 		time.Sleep(10 * time.Minute)
 		if row := w.row(k); row.LogStart != 0 || row.Manifest.Segments != 4 {
 			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func TestAnOutageOfColdReadsIsToldOnceAMinuteAndItsEndOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		k := w.key(0)
+		w.seal(k, 10, 100, 1000)
+		w.seal(k, 10, 100, 1000)
+		w.start(w.archiver().Run)
+		time.Sleep(time.Second)
+		var text bytes.Buffer
+		r := tiering.NewReader(tiering.ReaderConfig{Store: w.store, Metadata: w.log, Logger: slog.New(slog.NewTextHandler(&text, nil))})
+		defer r.Close()
+		read := func(from protocol.Offset) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			f, err := r.Read(ctx, k, from, 100, true)
+			f.Release()
+			return err
+		}
+		if err := read(0); err != nil {
+			t.Fatal(err)
+		}
+		end := w.outage()
+		for range 150 {
+			if err := read(10); err == nil {
+				t.Fatal("read in an outage")
+			}
+			if err := read(0); err != nil {
+				t.Fatal("what is in the cache is not served:", err)
+			}
+			time.Sleep(time.Second)
+		}
+		if n := strings.Count(text.String(), "cold read failed"); n < 2 || n > 8 || strings.Contains(text.String(), "go on") {
+			t.Errorf("%d lines: %s", n, text.String())
+		}
+		end()
+		time.Sleep(time.Minute)
+		for range 5 {
+			if err := read(10); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := strings.Count(text.String(), "cold reads go on"); n != 1 {
+			t.Errorf("its end was told %d times: %s", n, text.String())
 		}
 	})
 }

@@ -46,7 +46,10 @@ type Reader struct {
 	answers *budget
 	stats   readerCounters
 
-	reported atomic.Int64 // when a failed read was last logged, in nanoseconds
+	reported atomic.Int64 // when damage was last logged, in nanoseconds
+	causes   *causes      // of failed reads
+	failedAt atomic.Int64 // when one last failed, in nanoseconds; 0: nothing to tell the end of
+	failedBy atomic.Int64 // bytes that the bucket had given by then
 
 	life context.Context // ends with Close; what goes on without a caller lives in it
 	kill context.CancelFunc
@@ -74,6 +77,7 @@ func NewReader(cfg ReaderConfig) *Reader {
 	cfg.Logger = orLogger(cfg.Logger)
 	r := &Reader{cfg: cfg, fetch: newFetcher(cfg.Store, cfg.Deadline, cfg.Rand), answers: newBudget(cfg.AnswerBytes)}
 	r.fetch.slots, r.fetch.quota = newSlots(cfg.Parallel), &quota{}
+	r.causes = newCauses(cfg.Logger, "cold read failed", "cold reads go on")
 	r.life, r.kill = context.WithCancel(context.Background())
 	r.streams = newStreams(cfg.CacheBytes, cfg.ReadAheadBytes)
 	r.blocks = cache.NewBlocks(cfg.CacheBytes)
@@ -159,18 +163,39 @@ func (r *Reader) Read(ctx context.Context, k protocol.PartitionKey, from protoco
 		}
 		return Fetched{}, err
 	}
+	r.worked()
 	r.stats.bytes.Add(int64(len(f.Batches)))
 	r.readAhead(k, from, f.Next, len(f.Batches))
 	return f, nil
 }
 
-// reportEvery keeps clients that try again from flooding the log.
-const reportEvery = 10 * time.Second
+// reportEvery keeps clients that try again from flooding the log with damage.
+const reportEvery = time.Minute
+
+// endAfter is how long no read has failed when the end of an outage is told.
+const endAfter = 10 * time.Second
 
 func (r *Reader) report(k protocol.PartitionKey, from protocol.Offset, err error) {
-	now, last := time.Now().UnixNano(), r.reported.Load()
-	if now-last >= int64(reportEvery) && r.reported.CompareAndSwap(last, now) {
-		r.cfg.Logger.Error("cold read failed", "partition", k, "offset", from, "err", err)
+	now := time.Now().UnixNano()
+	if errors.Is(err, ErrCorrupt) {
+		if last := r.reported.Load(); now-last >= int64(reportEvery) && r.reported.CompareAndSwap(last, now) {
+			r.cfg.Logger.Error("cold read failed", "partition", k, "offset", from, "err", err)
+		}
+		return
+	}
+	r.causes.failed(err, "partition", k, "offset", from)
+	r.failedBy.Store(r.fetch.bytes.Load())
+	r.failedAt.Store(now)
+}
+
+// worked tells the end of an outage: not by what came from the cache, nor while every third read still fails.
+func (r *Reader) worked() {
+	at := r.failedAt.Load()
+	if at == 0 || r.fetch.bytes.Load() <= r.failedBy.Load() || time.Now().UnixNano()-at < int64(endAfter) {
+		return
+	}
+	if r.failedAt.CompareAndSwap(at, 0) {
+		r.causes.succeeded()
 	}
 }
 
