@@ -27,19 +27,28 @@ func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []Sealed
 			return done, err
 		}
 	}
-	if n > 0 && a.copies.limited() {
-		n = 1
-		if err := a.copies.take(ctx, sealed[0].Bytes); err != nil {
-			return done, err
-		}
-		// Nothing has a name yet: the attempt is that of now, however long it waited, or the sweeper's floor might pass it.
-		t.attempt = currentAttempt(a.cfg.Metadata.Image())
+	if n, err = a.waitForQuota(ctx, &t, sealed[:n]); err != nil {
+		return done, err
 	}
 	entries, failed := a.uploadAll(ctx, t, sealed[:n])
 	rep := a.takeReplacement(ctx, t, p)
 	if len(entries) == 0 && !drop && rep == nil {
 		return done, failed
 	}
+	result, err := a.commitTurn(ctx, t, p, entries, segments, rep)
+	switch {
+	case err != nil || result == gone:
+		return result, errors.Join(failed, err)
+	case failed != nil:
+		return done, failed
+	case n < len(sealed) || drop:
+		return more, nil
+	}
+	return done, nil
+}
+
+// commitTurn commits what a turn has made, and notes what became of it. segments are those of the entries, and maybe more.
+func (a *Archiver) commitTurn(ctx context.Context, t task, p *part, entries []format.Entry, segments []plan.Segment, rep *replacement) (turnResult, error) {
 	version, result, err := a.commit(ctx, t, entries, rep)
 	switch {
 	case rep != nil && version != nil:
@@ -50,15 +59,20 @@ func (a *Archiver) advance(ctx context.Context, t task, p *part, sealed []Sealed
 	case version != nil:
 		a.remember(p, t.row.Manifest.Version, *version, segments[:len(entries)])
 	}
-	switch {
-	case err != nil || result == gone:
-		return result, errors.Join(failed, err)
-	case failed != nil:
-		return done, failed
-	case n < len(sealed) || drop:
-		return more, nil
+	return result, err
+}
+
+// waitForQuota tells how many of some ranges may go now: all, or with a quota the first, once it is its turn.
+func (a *Archiver) waitForQuota(ctx context.Context, t *task, ranges []SealedRange) (int, error) {
+	if len(ranges) == 0 || !a.copies.limited() {
+		return len(ranges), nil
 	}
-	return done, nil
+	if err := a.copies.take(ctx, ranges[0].Bytes); err != nil {
+		return 0, err
+	}
+	// Nothing has a name yet: the attempt is that of now, however long it waited, or the sweeper's floor might pass it.
+	t.attempt = currentAttempt(a.cfg.Metadata.Image())
+	return 1, nil
 }
 
 // readable reads the pages that the next version is made of. What is uploaded before that would be garbage
