@@ -1,10 +1,10 @@
 package log
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"time"
 
@@ -144,26 +144,31 @@ type CleanMemory struct {
 
 // Clean makes one pass over the log: of each key the last record stays (package compact), at the offset it had. Readers
 // are not disturbed: those of a replaced segment read on in its old files. What is left is durable on return.
-// paced is called with the bytes read and written; an error of it ends the pass. Passes
-// over one log must not run at a time; anything else may. An error leaves the log as it was, or cleaned up to some segment.
-func (l *Log) Clean(rules CleanRules, memory CleanMemory, paced func(bytes int) error) (CleanStats, error) {
-	p := &pass{l: l, rules: rules, now: l.dir.cfg.Now(), paced: paced}
-	err := p.run(memory)
-	if errors.Is(err, fs.ErrNotExist) && l.gone() {
-		err = ErrClosed // its folder was renamed away: that is no failed sync
+// paced is called with the bytes read and written; an error of it ends the pass, and it must not wait on when
+// the context ends that it gets: then the log is to be closed or deleted, which waits for the pass. One pass runs at a
+// time. An error leaves the log as it was, or cleaned up to some segment.
+func (l *Log) Clean(rules CleanRules, memory CleanMemory, paced func(life context.Context, bytes int) error) (CleanStats, error) {
+	life, ended, err := l.beginPass()
+	if err != nil {
+		return CleanStats{}, fmt.Errorf("clean %s: %w", l.name, err)
 	}
+	defer ended()
+	p := &pass{l: l, rules: rules, now: l.dir.cfg.Now()}
+	p.paced = func(bytes int) error {
+		if err := paced(life, bytes); err != nil {
+			return err
+		}
+		if life.Err() != nil {
+			return ErrClosed
+		}
+		return nil
+	}
+	err = p.run(memory)
 	if err = l.dir.fatal(err); err != nil {
 		err = fmt.Errorf("clean %s: %w", l.name, err)
 	}
 	p.stats.Took = l.dir.cfg.Now().Sub(p.now)
 	return p.stats, err
-}
-
-// gone tells whether the log was closed or deleted.
-func (l *Log) gone() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.closed
 }
 
 func (p *pass) run(memory CleanMemory) (err error) {

@@ -25,7 +25,7 @@ var (
 	plenty      = log.CleanMemory{Bytes: 1 << 20, Load: 0.9}
 )
 
-func noPace(int) error { return nil }
+func noPace(context.Context, int) error { return nil }
 
 // change is one record as it was written. txn numbers its transaction, from 1; 0 is none.
 type change struct {

@@ -31,8 +31,12 @@ type CleanerConfig struct {
 	Logger   *slog.Logger
 }
 
+// retryAfter is how long a log is let be whose pass failed for a reason that may pass.
+const retryAfter = time.Minute
+
 // Cleaner keeps the compacted logs of a broker clean, the filthiest first, as Kafka's LogCleaner does. A log that
-// cannot be cleaned is set apart until it is opened again, and keeps no other from its turn.
+// is corrupt is set apart until it is opened again; one whose pass failed otherwise (too few file handles, a full
+// or failing disk) is tried again after a while. Neither keeps another from its turn.
 type Cleaner struct {
 	cfg  CleanerConfig
 	pace pace
@@ -40,6 +44,7 @@ type Cleaner struct {
 	mu          sync.Mutex
 	busy        map[*Log]bool
 	uncleanable map[*Log]error
+	later       map[*Log]time.Time // when to try those again whose last pass failed
 	noRoom      bool
 	stats       CleanerStats
 	lastRun     time.Time
@@ -63,7 +68,7 @@ type CleanerStats struct {
 
 // NewCleaner makes one that has not begun.
 func NewCleaner(cfg CleanerConfig) *Cleaner {
-	return &Cleaner{cfg: cfg, busy: map[*Log]bool{}, uncleanable: map[*Log]error{}, lastRun: time.Now()}
+	return &Cleaner{cfg: cfg, busy: map[*Log]bool{}, uncleanable: map[*Log]error{}, later: map[*Log]time.Time{}, lastRun: time.Now()}
 }
 
 // Run cleans until ctx ends; passes under way end soon then. The logs' directory must be open until it returns.
@@ -99,8 +104,8 @@ func (c *Cleaner) Once(ctx context.Context) bool {
 	settings := c.cfg.Settings()
 	memory := settings.Memory
 	memory.Bytes /= int64(max(1, c.cfg.Threads))
-	stats, err := target.Log.Clean(target.Rules, memory, func(bytes int) error {
-		return c.pace.wait(ctx, bytes, settings.BytesPerSecond)
+	stats, err := target.Log.Clean(target.Rules, memory, func(life context.Context, bytes int) error {
+		return c.pace.wait(ctx, life, bytes, settings.BytesPerSecond)
 	})
 	c.settle(target.Log, stats, err)
 	return err == nil && ctx.Err() == nil
@@ -119,7 +124,7 @@ func (c *Cleaner) pick() (best CleanTarget, ok bool) {
 	c.cfg.Targets(func(t CleanTarget) bool {
 		l := t.Log
 		there[l] = true
-		if c.busy[l] || c.uncleanable[l] != nil {
+		if c.busy[l] || c.uncleanable[l] != nil || now.Before(c.later[l]) {
 			return true
 		}
 		dirt, err := l.Dirt(t.Rules, l.dir.cfg.Now())
@@ -135,6 +140,7 @@ func (c *Cleaner) pick() (best CleanTarget, ok bool) {
 		return true
 	})
 	maps.DeleteFunc(c.uncleanable, func(l *Log, _ error) bool { return !there[l] })
+	maps.DeleteFunc(c.later, func(l *Log, _ time.Time) bool { return !there[l] })
 	if ok {
 		c.busy[best.Log] = true
 	}
@@ -155,6 +161,13 @@ func (c *Cleaner) giveUp(l *Log, err error) {
 		}
 		return
 	}
+	if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrOffline) {
+		if c.later[l].IsZero() {
+			c.cfg.Logger.Warn("a log was not cleaned and is tried again until it is", "log", l.name, "after", retryAfter, "error", err)
+		}
+		c.later[l] = time.Now().Add(retryAfter)
+		return
+	}
 	c.uncleanable[l] = err
 	c.cfg.Logger.Error("a log cannot be cleaned and is left as it is until it is opened again", "log", l.name, "error", err)
 }
@@ -169,6 +182,7 @@ func (c *Cleaner) settle(l *Log, s CleanStats, err error) {
 		return
 	}
 	c.noRoom = false
+	delete(c.later, l)
 	c.stats.Passes++
 	c.stats.LastTook, c.stats.LastMapShare = s.Took, s.MapShare
 	c.stats.BytesRead += s.BytesRead
@@ -201,7 +215,8 @@ type pace struct {
 // burst is how far ahead of its pace the cleaner may be: waits shorter than that are not made.
 const burst = 50 * time.Millisecond
 
-func (p *pace) wait(ctx context.Context, bytes int, perSecond float64) error {
+// wait lets bytes through at their time, or ends with ctx's error, or without one when life ends.
+func (p *pace) wait(ctx, life context.Context, bytes int, perSecond float64) error {
 	if perSecond <= 0 || perSecond > math.MaxInt64 {
 		return ctx.Err()
 	}
@@ -220,8 +235,8 @@ func (p *pace) wait(ctx context.Context, bytes int, perSecond float64) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return ctx.Err()
+	case <-life.Done():
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	return ctx.Err()
 }

@@ -51,9 +51,11 @@ func (p *pass) clean(g group) error {
 	err := w.copyAll(g)
 	if err == nil && w.changed {
 		if w.next != g.end {
-			panic(fmt.Sprintf("log %s: cleaned segment at %d ends at %d, not at %d", p.l.name, w.s.base, w.next, g.end))
+			last := g.segments[len(g.segments)-1]
+			err = last.corrupt(last.filled.Load().size, g.end, fmt.Errorf("its last batch ends at %d, the next segment begins at %d", w.next, g.end))
+		} else {
+			err = w.finish()
 		}
-		err = w.finish()
 	}
 	if err == nil && w.changed {
 		var committed bool
@@ -235,7 +237,7 @@ func (p *pass) tidy() error {
 		return err
 	}
 	if p.dirt.End > p.l.RecoveryPoint() {
-		panic(fmt.Sprintf("log %s: cleaned up to %d, recovery point %d", p.l.name, p.dirt.End, p.l.RecoveryPoint()))
+		return errMoved // it was cut meanwhile
 	}
 	if err := p.l.dir.writePoints(); err != nil {
 		return err

@@ -70,6 +70,8 @@ type Log struct {
 	snapshotAt protocol.Offset // newest producer snapshot that was written or is pending
 	flushing   *flushWait      // nil without waiters
 	failing    bool            // the last commit failed
+	passing    *passing        // the cleaning pass under way, or nil
+	leaving    bool            // it is being closed or deleted: no pass begins
 
 	commitState commitState // guarded by the committer
 	journaled   *journaled  // what the journal holds of it, a short cut to journal.logs, which guards it; or nil
@@ -394,6 +396,7 @@ func (l *Log) addSnapshot(at protocol.Offset) {
 // Close stops the log cleanly: all is durable on return. Readers' slices stay valid. No
 // round, of the journal or of the files, has anything of the log after it.
 func (l *Log) Close() error {
+	l.endPass()
 	l.admin.Lock()
 	defer l.admin.Unlock()
 	// A round of the journal that has bytes of the log ends first. Written later, its entry would stand behind
@@ -462,6 +465,7 @@ func (l *Log) shut() {
 // Delete removes the partition: its directory is renamed, which is durable on
 // return, and removed as far as readers let it. The log is closed.
 func (l *Log) Delete() error {
+	l.endPass()
 	l.admin.Lock()
 	defer l.admin.Unlock()
 	l.part.Lock()
