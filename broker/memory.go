@@ -59,6 +59,7 @@ func groupLimit() int64 {
 // Shares of strata.memory.max.bytes.
 const (
 	producerShare = 8 // an eighth is for producers that are remembered
+	groupShare    = 8 // an eighth for groups and what they committed
 	requestShare  = 4 // at most a quarter for requests and answers
 )
 

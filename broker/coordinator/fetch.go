@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -27,7 +28,7 @@ func (c *Coordinator) OffsetFetch(
 		ask    = kmsg.OffsetFetchRequestGroup
 		result = kmsg.OffsetFetchResponseGroup
 	)
-	fanOut(c, groups, func(g ask) string { return g.Group }, parts[ask, result]{
+	fanOut(c, uniqueAsks(groups), func(g ask) string { return g.Group }, parts[ask, result]{
 		decide: func(s *group.Shard, now time.Time, t group.Token, some []ask) group.Output {
 			return s.OffsetFetch(now, t, c.cfg.Topics(), req.Version, some...)
 		},
@@ -35,6 +36,41 @@ func (c *Coordinator) OffsetFetch(
 		refuse:  func(g ask, why refusal) result { return refusedFetch(req.Version, g, why) },
 		reply:   func(all []result) { reply(fetched(req.Version, all)) },
 	})
+}
+
+// uniqueAsks names each group once, in it each topic once and in that each partition: the answer to a partition may be
+// some thousand times as large as the question. Of a group named twice the first counts; topics of one name are one.
+func uniqueAsks(groups []kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFetchRequestGroup {
+	type key struct {
+		name string
+		id   [16]byte
+	}
+	out := make([]kmsg.OffsetFetchRequestGroup, 0, len(groups))
+	seen := make(map[string]struct{}, len(groups))
+	for _, g := range groups {
+		if _, twice := seen[g.Group]; twice {
+			continue
+		}
+		seen[g.Group] = struct{}{}
+		if g.Topics != nil {
+			at, topics := map[key]int{}, make([]kmsg.OffsetFetchRequestGroupTopic, 0, len(g.Topics))
+			for _, t := range g.Topics {
+				k := key{t.Topic, t.TopicID}
+				if i, ok := at[k]; ok {
+					topics[i].Partitions = append(slices.Clip(topics[i].Partitions), t.Partitions...)
+					continue
+				}
+				at[k] = len(topics)
+				topics = append(topics, t)
+			}
+			for i := range topics {
+				topics[i].Partitions = unique(topics[i].Partitions)
+			}
+			g.Topics = topics
+		}
+		out = append(out, g)
+	}
+	return out
 }
 
 // oneGroup is the one group that an old request is about, in the new form.

@@ -131,9 +131,9 @@ func (l *listing) add(groups []kmsg.ListGroupsResponseGroup, code int16) {
 func itself(id string) string { return id }
 
 // unique gives each id once, in the order of their first mention.
-func unique(ids []string) []string {
-	out := make([]string, 0, len(ids))
-	seen := make(map[string]struct{}, len(ids))
+func unique[T comparable](ids []T) []T {
+	out := make([]T, 0, len(ids))
+	seen := make(map[T]struct{}, len(ids))
 	for _, id := range ids {
 		if _, ok := seen[id]; !ok {
 			seen[id] = struct{}{}

@@ -80,7 +80,7 @@ func TestManyGroupsAskEachShardOnce(t *testing.T) {
 		described, deleted, fetched := r.describe(append(ids, ids...)...), r.remove(append(ids, ids...)...), r.fetch(8, append(ids, ids...)...)
 		time.Sleep(time.Second)
 		d, x, f := (*described.get(t)).Groups, (*deleted.get(t)).Groups, (*fetched.get(t)).Groups
-		if len(d) != len(ids) || len(x) != len(ids) || len(f) != 2*len(ids) {
+		if len(d) != len(ids) || len(x) != len(ids) || len(f) != len(ids) {
 			t.Fatalf("%d described, %d deleted, %d fetched of %d", len(d), len(x), len(f), len(ids))
 		}
 		for i, id := range ids {
@@ -152,7 +152,8 @@ func TestDeletionThatWasNotWrittenDidNotHappen(t *testing.T) {
 		if got := (*deleted.get(t)).Groups[0].ErrorCode; got != kerr.NotCoordinator.Code {
 			t.Errorf("deletion: code %d", got)
 		}
-		if got := (*described.get(t)).Groups[0].ErrorCode; got != kerr.NotCoordinator.Code {
+		// It may have come before the failure was seen, or after.
+		if got := (*described.get(t)).Groups[0].ErrorCode; got != kerr.NotCoordinator.Code && got != kerr.CoordinatorLoadInProgress.Code {
 			t.Errorf("description: code %d", got)
 		}
 		if got := *listed.get(t); got.ErrorCode != kerr.CoordinatorLoadInProgress.Code || len(got.Groups) != 0 {

@@ -219,6 +219,9 @@ func (s *shard) refuseAll(to status) {
 		s.waiting[token].refuse(moved)
 	}
 	clear(s.waiting)
+	if s.groups != nil {
+		s.groups.Release()
+	}
 	s.queue, s.held, s.groups = nil, 0, nil
 	why := loading
 	if to == statusGone {
@@ -237,15 +240,27 @@ func (s *shard) refuseAll(to status) {
 // unreadable tells that reading the partition again will not help.
 func unreadable(err error) bool {
 	return slices.ContainsFunc([]error{
-		group.ErrUnknownRecord, group.ErrCorruptRecord, errTransactional,
 		record.ErrShort, record.ErrCorrupt, record.ErrOldFormat, record.ErrInvalid, record.ErrBudget,
 	}, func(target error) bool { return errors.Is(err, target) })
 }
 
-var errTransactional = errors.New("batch belongs to a transaction, which this version does not support")
+// skipped counts records that the load of a partition passes by.
+type skipped struct {
+	count int
+	first error // where the first is, and why
+}
 
-// load reads the partition from its start to the high watermark.
-func (s *shard) load() error {
+func (k *skipped) add(at protocol.Offset, err error) {
+	if k.count++; k.first == nil {
+		k.first = fmt.Errorf("record at offset %d: %w", at, err)
+	}
+}
+
+var errTransactional = errors.New("it belongs to a transaction, and offsets are not committed in transactions here")
+
+// load reads the partition from its start to the high watermark. A record that cannot be understood is passed by and
+// told of: what it is about stays as the records before it say, and all other groups are served.
+func (s *shard) load() (err error) {
 	select {
 	case s.c.loads <- struct{}{}:
 		defer func() { <-s.c.loads }()
@@ -253,7 +268,13 @@ func (s *shard) load() error {
 		return s.ctx.Err()
 	}
 	began, groups := time.Now(), group.NewShard(s.c.cfg.Group)
+	defer func() {
+		if err != nil {
+			groups.Release()
+		}
+	}()
 	from, read := s.c.cfg.Partitions.Start(s.partition), 0
+	var unknown, damaged skipped
 	for {
 		batches, next, err := s.c.cfg.Partitions.Read(s.ctx, s.partition, from)
 		if err != nil {
@@ -262,21 +283,28 @@ func (s *shard) load() error {
 		if next <= from {
 			break
 		}
-		n, err := replay(groups, batches, from)
+		n, err := replay(groups, batches, from, &unknown, &damaged)
 		if err != nil {
 			return err
 		}
 		from, read = next, read+n
 	}
 	s.groups = groups
+	if unknown.count > 0 {
+		s.log.Warn("records of unknown kinds or versions were ignored; newer software may have written them", "records", unknown.count, "first", unknown.first)
+	}
+	if damaged.count > 0 {
+		s.log.Error("records that cannot be read were ignored; their groups are as the records before say", "records", damaged.count, "first", damaged.first)
+	}
 	if read > 0 {
 		s.log.Info("groups loaded", "records", read, "end", from, "took", time.Since(began))
 	}
 	return nil
 }
 
-// replay applies the records of whole batches from an offset on and counts them.
-func replay(groups *group.Shard, batches []byte, from protocol.Offset) (int, error) {
+// replay applies the records of whole batches from an offset on and counts them. Only a batch that is damaged as a
+// whole is an error.
+func replay(groups *group.Shard, batches []byte, from protocol.Offset, unknown, damaged *skipped) (int, error) {
 	count := 0
 	for len(batches) > 0 {
 		b, rest, err := record.Split(batches)
@@ -291,17 +319,24 @@ func replay(groups *group.Shard, batches []byte, from protocol.Offset) (int, err
 		case b.Control():
 			continue
 		case b.Transactional():
-			return count, fmt.Errorf("batch at offset %d: %w", b.BaseOffset(), errTransactional)
+			damaged.add(b.BaseOffset(), errTransactional)
+			continue
 		}
 		for r, err := range b.Records(decodeBudget) {
 			if err != nil {
-				return count, fmt.Errorf("batch at offset %d: %w", b.BaseOffset(), err)
+				damaged.add(b.BaseOffset(), err) // its CRC is right: it was written so
+				break
 			}
 			if r.Offset < from {
 				continue
 			}
 			if err := groups.Replay(group.Record{Key: r.Key, Value: r.Value}); err != nil {
-				return count, fmt.Errorf("record at offset %d: %w", r.Offset, err)
+				if errors.Is(err, group.ErrUnknownRecord) {
+					unknown.add(r.Offset, err)
+				} else {
+					damaged.add(r.Offset, err)
+				}
+				continue
 			}
 			count++
 		}

@@ -24,9 +24,9 @@ type Settings struct {
 	OffsetMetadataMaxBytes int32         // offset.metadata.max.bytes
 	OffsetsRetention       time.Duration // offsets.retention.minutes
 	ExpiryInterval         time.Duration // offsets.retention.check.interval.ms: least time between two looks for what expired
-	// MaxMemberBytes bounds what the members of all groups of one partition hold in
-	// memory: ids, protocol metadata and assignments. Zero means 64 MiB.
-	MaxMemberBytes int
+	// Memory bounds what all shards that share it hold: ids, protocol metadata, assignments and committed offsets.
+	// nil gives a shard 64 MiB of its own.
+	Memory *Memory
 	// MaxBatchBytes bounds the record batch of one operation: max.message.bytes of
 	// __consumer_offsets. Zero means 1 MiB.
 	MaxBatchBytes int

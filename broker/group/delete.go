@@ -48,7 +48,7 @@ func (s *Shard) delete(g *group) {
 	for id := range g.invited {
 		s.uninvite(g, id)
 	}
-	delete(s.groups, g.id)
+	s.strike(g)
 	s.note(g, "", "was deleted")
 }
 

@@ -38,7 +38,7 @@ func (s *Shard) expire() {
 			if g.written {
 				s.record(Record{Key: groupKey(id)})
 			}
-			delete(s.groups, id)
+			s.strike(g)
 		}
 	}
 	if next > 0 {
@@ -88,7 +88,7 @@ func (s *Shard) expiry(g *group, c committed) (int64, bool) {
 
 func (s *Shard) tombstone(g *group, topic string, partition int32) {
 	s.record(Record{Key: offsetKey(g.id, topic, partition)})
-	g.forgetOffset(topic, partition)
+	s.forgetOffset(g, topic, partition)
 }
 
 // forgetTopics removes offsets of topics that do not exist, of the given names only

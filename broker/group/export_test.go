@@ -136,6 +136,16 @@ func (s *Shard) Invariants() error {
 		for _, m := range g.members {
 			bytes += m.size()
 		}
+		bytes += groupOverhead + 2*len(g.id)
+		for topic := range g.subscribed {
+			bytes += subscribedOverhead + len(topic)
+		}
+		for topic, of := range g.offsets {
+			bytes += topicOverhead + len(topic)
+			for _, c := range of {
+				bytes += offsetOverhead + len(c.metadata)
+			}
+		}
 		if g.unused() {
 			return fmt.Errorf("group %s is of no use and still there", id)
 		}
@@ -143,8 +153,8 @@ func (s *Shard) Invariants() error {
 	if armed != len(s.timers.heap) {
 		return fmt.Errorf("%d timers are armed, %d of them of groups that are there", len(s.timers.heap), armed)
 	}
-	if bytes != s.memberBytes {
-		return fmt.Errorf("members hold %d bytes, %d were counted", bytes, s.memberBytes)
+	if bytes != s.held || int64(bytes) != s.settings.Memory.Used() {
+		return fmt.Errorf("groups hold %d bytes, %d were counted, %d of all shards", bytes, s.held, s.settings.Memory.Used())
 	}
 	for i := range s.timers.heap {
 		if i > 0 && s.timers.less(i, (i-1)/2) || s.timers.heap[i].pos != i+1 {

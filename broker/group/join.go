@@ -42,7 +42,7 @@ func (s *Shard) Join(now time.Time, token Token, c Client, unique string, req *k
 			return s.take()
 		}
 		g = newGroup(req.Group)
-		s.groups[g.id] = g
+		s.enlist(g)
 	}
 	j := joiner{waiter: w, client: c, req: req, assignors: assignors(req.Protocols), session: session}
 	j.rebalance = time.Duration(req.RebalanceTimeoutMillis) * time.Millisecond
@@ -126,13 +126,14 @@ func (s *Shard) turnAway(g *group, j joiner) {
 // heavy refuses a member that would exceed what members may hold in memory.
 func (s *Shard) heavy(g *group, j joiner) bool {
 	extra := (&member{client: j.client, instance: j.req.InstanceID, assignors: j.assignors}).size()
-	if m := g.byID[j.req.MemberID]; m != nil {
-		extra -= m.weight
+	m := g.byID[j.req.MemberID]
+	if m != nil {
+		extra -= m.weight - len(m.assignment)
 	}
-	if s.memberBytes+extra <= s.settings.MaxMemberBytes {
+	if s.room(extra, m != nil) {
 		return false
 	}
-	s.note(g, "", "refused a member: all members of this coordinator shard hold %d bytes", s.memberBytes)
+	s.note(g, "", "refused a member: all groups hold %d bytes, %d are allowed", s.settings.Memory.Used(), s.settings.Memory.limit)
 	// A retriable error that every client knows: the members may be fewer soon.
 	s.refuseJoin(j.waiter, j.req.MemberID, kerr.CoordinatorLoadInProgress)
 	return true
@@ -155,7 +156,7 @@ func (s *Shard) joinNew(g *group, j joiner, unique string) {
 	}
 	t := &timer{}
 	g.invited[id] = t
-	s.memberBytes += inviteBytes(id)
+	s.charge(inviteBytes(id))
 	s.timers.arm(t, s.now.Add(j.session), func() { s.inviteExpired(g, id) })
 	s.refuseJoin(j.waiter, id, kerr.MemberIDRequired)
 }
@@ -170,7 +171,7 @@ func (s *Shard) uninvite(g *group, id string) bool {
 	}
 	s.timers.cancel(t)
 	delete(g.invited, id)
-	s.memberBytes -= inviteBytes(id)
+	s.charge(-inviteBytes(id))
 	return true
 }
 
@@ -248,7 +249,7 @@ func (s *Shard) joinStaticAgain(g *group, m *member, j joiner, id string) {
 	if g.state == stable && g.elect() == *g.protocol {
 		if r := metadataRecord(g, g.since); s.fits(r) {
 			s.record(r)
-			g.resubscribe()
+			s.resubscribe(g)
 			resp := g.joined(m)
 			if j.version >= skipVersion {
 				resp.SkipAssignment = g.leader == id

@@ -107,7 +107,8 @@ type group struct {
 	// unsynced holds the members of this generation that have not sent SyncGroup.
 	unsynced map[string]struct{}
 	// subscribed holds the topics of a group of consumers, nil where they are not known.
-	subscribed map[string]struct{}
+	subscribed   map[string]struct{}
+	topicsWeight int // what subscribed held when the shard last counted it
 
 	joinTimer, syncTimer timer
 	memberAdded          bool // since the initial delay was last prolonged

@@ -56,10 +56,10 @@ func newWalk(d dice) *walk {
 	s := testSettings()
 	s.InitialRebalanceDelay = time.Duration(d.pick(3)) * time.Second
 	s.MaxSize = int32(2 + d.pick(6))
-	s.MaxMemberBytes = 4000 << d.pick(3)
+	s.Memory = group.NewMemory(8000 << d.pick(3))
 	s.MaxBatchBytes = 400 << d.pick(4)
 	w := &walk{
-		dice: d, settings: s, shard: group.NewShard(s), replayed: group.NewShard(s), now: begin,
+		dice: d, settings: s, shard: group.NewShard(s), replayed: group.NewShard(testSettings()), now: begin,
 		topics: topicTable{}, open: map[group.Token]string{}, generations: map[string]int32{},
 		leaders: map[string]string{}, offsets: map[string]int64{}, members: map[string][]string{},
 	}
@@ -286,6 +286,7 @@ func (w *walk) deleteTopic() error {
 
 // reload goes on with the state as it comes out of the log; what waited is lost.
 func (w *walk) reload() error {
+	w.shard.Release()
 	w.shard = group.NewShard(w.settings)
 	for _, r := range w.log {
 		if err := w.shard.Replay(r); err != nil {

@@ -21,22 +21,6 @@ const (
 // maxRetentionMs keeps the retention that a commit asks for from overflowing: 1,000 years.
 const maxRetentionMs = 1000 * 365 * 24 * 3600 * 1000
 
-func (g *group) setOffset(topic string, partition int32, c committed) {
-	of := g.offsets[topic]
-	if of == nil {
-		of = map[int32]committed{}
-		g.offsets[topic] = of
-	}
-	of[partition] = c
-}
-
-func (g *group) forgetOffset(topic string, partition int32) {
-	delete(g.offsets[topic], partition)
-	if len(g.offsets[topic]) == 0 {
-		delete(g.offsets, topic)
-	}
-}
-
 // OffsetCommit handles an OffsetCommit.
 func (s *Shard) OffsetCommit(now time.Time, token Token, topics Topics, req *kmsg.OffsetCommitRequest) Output {
 	s.now = now
@@ -145,17 +129,21 @@ func (s *Shard) commit(req *kmsg.OffsetCommitRequest, commits []commit) *kerr.Er
 	if !s.fits(records...) {
 		return kerr.InvalidCommitOffsetSize
 	}
+	if !s.room(s.growth(g, commits), m != nil) {
+		s.note(g, "", "refused a commit: all groups hold %d bytes, %d are allowed", s.settings.Memory.Used(), s.settings.Memory.limit)
+		return kerr.CoordinatorNotAvailable // is tried again; offsets that are there already may be committed
+	}
 	if m != nil {
 		s.restartSession(g, m)
 	}
-	s.groups[g.id] = g
+	s.enlist(g)
 	s.out.Records = append(s.out.Records, records...)
 	for _, c := range commits {
 		if c.expireMs >= 0 {
 			c.leaderEpoch, c.committed.topic = -1, protocol.TopicID{} // such a record has no room for them
 			s.sweepBy(s.atMs(c.expireMs))
 		}
-		g.setOffset(c.topic, c.partition, c.committed)
+		s.setOffset(g, c.topic, c.partition, c.committed)
 	}
 	s.sweepBy(s.now.Add(s.settings.OffsetsRetention))
 	return nil
@@ -286,7 +274,7 @@ func (s *Shard) SetBack(now time.Time, topics Topics, end func(protocol.Partitio
 				s.note(g, "", "offset of %s-%d set back from %d to %d, where the restored partition ends", name, partition, c.offset, last)
 				c.offset, c.leaderEpoch = int64(last), -1
 				s.record(offsetRecord(g.id, name, partition, c))
-				g.setOffset(name, partition, c)
+				s.setOffset(g, name, partition, c)
 			}
 		}
 	}

@@ -91,7 +91,7 @@ func (s *Shard) completeJoin(g *group) {
 	}
 	protocol := g.elect()
 	g.protocol = &protocol
-	g.resubscribe()
+	s.resubscribe(g)
 	g.enter(completing, s.nowMs())
 	s.note(g, "", "generation begins with %d members", len(g.members))
 	for _, m := range g.members {
@@ -105,7 +105,7 @@ func (s *Shard) completeJoin(g *group) {
 
 func (s *Shard) becomeEmpty(g *group) {
 	g.protocol = nil
-	g.resubscribe()
+	s.resubscribe(g)
 	g.enter(empty, s.nowMs())
 	s.note(g, "", "is empty")
 	s.record(metadataRecord(g, g.since))
@@ -163,7 +163,7 @@ func (s *Shard) remove(g *group, m *member) {
 	s.endWaits(g, m, kerr.UnknownMemberID)
 	s.timers.cancel(&m.session)
 	g.drop(m)
-	s.memberBytes -= m.weight
+	s.charge(-m.weight)
 }
 
 // endWaits answers a member's waiting requests with an error.
@@ -185,6 +185,6 @@ func (s *Shard) endWaits(g *group, m *member, err *kerr.Error) {
 // weigh keeps count of the memory that members hold.
 func (s *Shard) weigh(m *member) {
 	n := m.size()
-	s.memberBytes += n - m.weight
+	s.charge(n - m.weight)
 	m.weight = n
 }

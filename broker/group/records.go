@@ -27,7 +27,7 @@ const (
 // leaves room for the UUID in a member id.
 const maxString = 1<<15 - 64
 
-// Errors of Replay. Both mean that the partition cannot be loaded.
+// Errors of Replay. The shard is as it was before the record.
 var (
 	ErrUnknownRecord = errors.New("record of an unknown version or kind, written by newer software")
 	ErrCorruptRecord = errors.New("record is corrupt")
@@ -86,7 +86,7 @@ func metadataRecord(g *group, since protocol.Timestamp) Record {
 }
 
 // Replay applies one record read from the partition; r may be reused afterwards.
-// Errors wrap ErrUnknownRecord or ErrCorruptRecord; the shard is then of no use.
+// Errors wrap ErrUnknownRecord or ErrCorruptRecord; the shard is then as before.
 func (s *Shard) Replay(r Record) error {
 	version, err := recordVersion(r.Key)
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *Shard) replayOffset(k kmsg.OffsetCommitKey, value []byte) error {
 	g := s.groups[k.Group]
 	if value == nil {
 		if g != nil {
-			g.forgetOffset(k.Topic, k.Partition)
+			s.forgetOffset(g, k.Topic, k.Partition)
 			s.forgetIfUnused(g)
 		}
 		return nil
@@ -138,9 +138,9 @@ func (s *Shard) replayOffset(k kmsg.OffsetCommitKey, value []byte) error {
 	}
 	if g == nil {
 		g = newGroup(k.Group)
-		s.groups[g.id] = g
+		s.enlist(g)
 	}
-	g.setOffset(k.Topic, k.Partition, c)
+	s.setOffset(g, k.Topic, k.Partition, c)
 	return nil
 }
 
@@ -183,13 +183,15 @@ func (s *Shard) replayGroup(id string, value []byte) error {
 func (s *Shard) put(old, g *group) {
 	if old != nil {
 		for _, m := range old.members {
-			s.memberBytes -= m.weight
+			s.charge(-m.weight)
 		}
+		s.charge(-old.topicsWeight)
 	}
 	for _, m := range g.members {
 		s.weigh(m)
 	}
-	s.groups[g.id] = g
+	s.enlist(g)
+	s.weighTopics(g)
 }
 
 // groupOf makes the group that a record describes: with members it is stable, else empty.

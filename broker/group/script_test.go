@@ -184,8 +184,11 @@ func (sc *script) command(t *testing.T, name string, a args) string {
 		sc.settings.InitialRebalanceDelay = a.dur(t, "delay", sc.settings.InitialRebalanceDelay)
 		sc.settings.OffsetsRetention = a.dur(t, "retention", sc.settings.OffsetsRetention)
 		sc.settings.MaxSize = int32(a.num(t, "maxsize", int(sc.settings.MaxSize)))
-		sc.settings.MaxMemberBytes = a.num(t, "memberbytes", sc.settings.MaxMemberBytes)
+		if n := a.num(t, "memory", 0); n > 0 {
+			sc.settings.Memory = group.NewMemory(int64(n))
+		}
 		sc.settings.MaxBatchBytes = a.num(t, "batchbytes", sc.settings.MaxBatchBytes)
+		sc.shard.Release()
 		sc.shard = group.NewShard(sc.settings)
 		return ""
 	case "topic":
@@ -198,6 +201,7 @@ func (sc *script) command(t *testing.T, name string, a args) string {
 	case "advance":
 		return sc.advance(a.dur(t, "", 0))
 	case "reload":
+		sc.shard.Release()
 		sc.shard = group.NewShard(sc.settings)
 		clear(sc.names)
 		for _, r := range sc.log {

@@ -14,9 +14,9 @@ import (
 const (
 	// freshJoinTimeout is how long the JoinGroup of a new member may wait (Kafka's
 	// group.new.member.join.timeout.ms): beyond that its client has long tried again.
-	freshJoinTimeout      = 5 * time.Minute
-	defaultMaxBatchBytes  = 1 << 20
-	defaultMaxMemberBytes = 64 << 20
+	freshJoinTimeout     = 5 * time.Minute
+	defaultMaxBatchBytes = 1 << 20
+	defaultMemory        = 64 << 20
 	// recordOverhead bounds the bytes of a record beside key and value.
 	recordOverhead = 32
 )
@@ -28,11 +28,11 @@ const (
 // the output of a later event. What an event changed stays changed: a caller
 // that could not write the records must make a new Shard from the partition.
 type Shard struct {
-	settings    Settings
-	groups      map[string]*group
-	timers      timers
-	sweep       timer // looks for what expired
-	memberBytes int   // sum of member.size and of invited ids
+	settings Settings
+	groups   map[string]*group
+	timers   timers
+	sweep    timer // looks for what expired
+	held     int   // what groups, members, invitations and offsets hold; the shard's part of settings.Memory
 
 	now time.Time // of the event being handled
 	out Output
@@ -43,8 +43,8 @@ func NewShard(s Settings) *Shard {
 	if s.MaxBatchBytes <= 0 {
 		s.MaxBatchBytes = defaultMaxBatchBytes
 	}
-	if s.MaxMemberBytes <= 0 {
-		s.MaxMemberBytes = defaultMaxMemberBytes
+	if s.Memory == nil {
+		s.Memory = NewMemory(defaultMemory)
 	}
 	if s.MaxSize <= 0 {
 		s.MaxSize = 1<<31 - 1
@@ -129,6 +129,6 @@ func (s *Shard) fits(records ...Record) bool {
 // forgetIfUnused keeps groups that were only asked about out of memory.
 func (s *Shard) forgetIfUnused(g *group) {
 	if g.unused() {
-		delete(s.groups, g.id)
+		s.strike(g)
 	}
 }

@@ -76,6 +76,20 @@ func (s *Shard) synced(g *group, m *member) {
 // assign takes the leader's assignment: it is written, the group is stable, all who
 // wait are answered. Members that the leader left out get an empty one.
 func (s *Shard) assign(g *group, as []kmsg.SyncGroupRequestGroupAssignment) {
+	extra := 0
+	for _, m := range g.members {
+		extra -= len(m.assignment)
+	}
+	for _, a := range as {
+		if g.byID[a.MemberID] != nil {
+			extra += len(a.MemberAssignment)
+		}
+	}
+	if !s.room(extra, true) {
+		// Java takes other codes for fatal; with this one members look for the coordinator and join again.
+		s.refuseAssignment(g, kerr.CoordinatorNotAvailable, "groups hold all the memory that they may")
+		return
+	}
 	for _, m := range g.members {
 		m.assignment = nil
 	}
@@ -89,13 +103,7 @@ func (s *Shard) assign(g *group, as []kmsg.SyncGroupRequestGroupAssignment) {
 	}
 	r := metadataRecord(g, s.nowMs())
 	if !s.fits(r) {
-		for _, m := range g.members {
-			if m.sync.waits() {
-				s.answerSync(m, syncError(kerr.UnknownServerError))
-				s.restartSession(g, m)
-			}
-		}
-		s.prepareRebalance(g, "the assignment exceeds max.message.bytes of the offsets topic")
+		s.refuseAssignment(g, kerr.UnknownServerError, "the assignment exceeds max.message.bytes of the offsets topic")
 		return
 	}
 	s.record(r)
@@ -111,6 +119,17 @@ func (s *Shard) assign(g *group, as []kmsg.SyncGroupRequestGroupAssignment) {
 	if len(g.offsets) > 0 {
 		s.sweepBy(s.now) // offsets of topics that nobody subscribes to any more may expire
 	}
+}
+
+// refuseAssignment tells all who wait for their assignment that there is none, and has them join again.
+func (s *Shard) refuseAssignment(g *group, err *kerr.Error, reason string) {
+	for _, m := range g.members {
+		if m.sync.waits() {
+			s.answerSync(m, syncError(err))
+			s.restartSession(g, m)
+		}
+	}
+	s.prepareRebalance(g, reason)
 }
 
 func (s *Shard) answerSync(m *member, resp *kmsg.SyncGroupResponse) {
