@@ -45,16 +45,17 @@ type Broker struct {
 
 	restore *restore // nil unless one is under way
 
-	replicas *replica.Manager
-	admin    *admin.Admin
-	groups   *coordinator.Coordinator
-	cleaner  *log.Cleaner
-	handler  *api.Handler
-	loggers  *loggers.Registry
-	server   atomic.Pointer[server.Server]
-	http     *httpServer
-	bound    []server.Listener
-	cold     replica.Cold
+	replicas    *replica.Manager
+	admin       *admin.Admin
+	groups      *coordinator.Coordinator
+	groupMemory *group.Memory
+	cleaner     *log.Cleaner
+	handler     *api.Handler
+	loggers     *loggers.Registry
+	server      atomic.Pointer[server.Server]
+	http        *httpServer
+	bound       []server.Listener
+	cold        replica.Cold
 
 	memory     int64        // strata.memory.max.bytes in force
 	epoch      atomic.Int64 // protocol.BrokerEpoch in force
@@ -187,8 +188,9 @@ func (b *Broker) openReplicas(ctx context.Context) error {
 		Sealed: b.onSealed, Leadership: b.onLeadership, Now: time.Now, Logger: b.loggers.Logger("broker.replica"),
 	})
 	b.cleaner = b.newCleaner()
+	b.groupMemory = group.NewMemory(b.memory / groupShare)
 	b.groups = coordinator.New(coordinator.Config{
-		Partitions: offsetsTopic{b.admin, b.replicas, b.cold}, Topics: func() group.Topics { return b.node.Image() }, Group: b.cfg.groupSettings(b.memory), Ends: b.restoredEnd,
+		Partitions: offsetsTopic{b.admin, b.replicas, b.cold}, Topics: func() group.Topics { return b.node.Image() }, Group: b.cfg.groupSettings(b.groupMemory), Ends: b.restoredEnd,
 		Logger: b.loggers.Logger("broker.coordinator"),
 	})
 	if b.bucket != nil {

@@ -30,13 +30,13 @@ type Config struct {
 	Fatal func(error)
 }
 
-func (c *Config) groupSettings(memory int64) group.Settings {
+func (c *Config) groupSettings(memory *group.Memory) group.Settings {
 	s := c.Static
 	return group.Settings{
 		MinSessionTimeout: s.Millis("group.min.session.timeout.ms"), MaxSessionTimeout: s.Millis("group.max.session.timeout.ms"),
 		InitialRebalanceDelay: s.Millis("group.initial.rebalance.delay.ms"), MaxSize: int32(s.Int("group.max.size")),
 		OffsetMetadataMaxBytes: int32(s.Int("offset.metadata.max.bytes")), OffsetsRetention: time.Duration(min(s.Int("offsets.retention.minutes"), int64(metadata.Never/time.Minute))) * time.Minute,
-		ExpiryInterval: s.Millis("offsets.retention.check.interval.ms"), MaxBatchBytes: int(s.Int("message.max.bytes")), Memory: group.NewMemory(memory / groupShare),
+		ExpiryInterval: s.Millis("offsets.retention.check.interval.ms"), MaxBatchBytes: int(s.Int("message.max.bytes")), Memory: memory,
 	}
 }
 

@@ -56,6 +56,18 @@ var (
 	mCleanRead        = metric{"strata_log_cleaner_read_bytes_total", "Bytes that cleaning looked at.", counter, nil}
 	mCleanKept        = metric{"strata_log_cleaner_kept_bytes_total", "Bytes that cleaning left of those it looked at.", counter, nil}
 
+	mGroups           = metric{"kafka_coordinator_group_groupmetadatamanager_numgroups", "Groups that this broker coordinates.", gauge, nil}
+	mGroupsEmpty      = metric{"kafka_coordinator_group_groupmetadatamanager_numgroupsempty", "Groups without members.", gauge, nil}
+	mGroupsPreparing  = metric{"kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance", "Groups that wait for their members to join.", gauge, nil}
+	mGroupsCompleting = metric{"kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance", "Groups that wait for their assignment.", gauge, nil}
+	mGroupsStable     = metric{"kafka_coordinator_group_groupmetadatamanager_numgroupsstable", "Groups whose members have their assignments.", gauge, nil}
+	mGroupOffsets     = metric{"kafka_coordinator_group_groupmetadatamanager_numoffsets", "Committed offsets that are kept.", gauge, nil}
+	mOffsetCommits    = metric{"kafka_server_group_coordinator_metrics_offset_commit_count", "Offsets committed.", counter, nil}
+	mOffsetsExpired   = metric{"kafka_server_group_coordinator_metrics_offset_expiration_count", "Offsets that outlived their retention.", counter, nil}
+	mRebalances       = metric{"kafka_server_group_coordinator_metrics_group_completed_rebalance_count", "Generations of groups begun.", counter, nil}
+	mGroupMemory      = metric{"strata_group_memory_bytes", "Memory charged to groups and their offsets.", gauge, nil}
+	mGroupMemoryLimit = metric{"strata_group_memory_limit_bytes", "Memory that groups and their offsets may take; beyond it new ones are refused.", gauge, nil}
+
 	mRequests    = metric{"kafka_network_requestmetrics_requests_total", "Requests started.", counter, []string{"request"}}
 	mReplies     = metric{"kafka_network_requestmetrics_totaltimems_count", "Requests answered.", counter, []string{"request"}}
 	mRequestTime = metric{"strata_request_seconds_total", "Time from a request's arrival to its answer, summed.", counter, []string{"request"}}
@@ -125,6 +137,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.requests(e)
 	c.cluster(e)
 	c.cleaner(e)
+	c.groups(e)
 	if c.b.bucket != nil {
 		c.tiering(e)
 	}
@@ -181,6 +194,21 @@ func (c collector) partition(e emitter, l *replica.Leader) {
 	lag := c.b.bucket.lag(l)
 	e.emit(mCopyLagBytes, float64(lag.Bytes), topic, partition)
 	e.emit(mCopyLagSegs, float64(lag.Segments), topic, partition)
+}
+
+func (c collector) groups(e emitter) {
+	n := c.b.groupMemory.Counts()
+	e.emit(mGroups, float64(n.Empty+n.PreparingRebalance+n.CompletingRebalance+n.Stable))
+	e.emit(mGroupsEmpty, float64(n.Empty))
+	e.emit(mGroupsPreparing, float64(n.PreparingRebalance))
+	e.emit(mGroupsCompleting, float64(n.CompletingRebalance))
+	e.emit(mGroupsStable, float64(n.Stable))
+	e.emit(mGroupOffsets, float64(n.Offsets))
+	e.emit(mOffsetCommits, float64(n.Commits))
+	e.emit(mOffsetsExpired, float64(n.Expired))
+	e.emit(mRebalances, float64(n.Rebalances))
+	e.emit(mGroupMemory, float64(c.b.groupMemory.Used()))
+	e.emit(mGroupMemoryLimit, float64(c.b.groupMemory.Limit()))
 }
 
 func (c collector) cleaner(e emitter) {

@@ -198,6 +198,9 @@ func (a *Admin) AddPartitions(ctx context.Context, name string, count int32, man
 	switch {
 	case !ok:
 		return protocol.Errorf(kerr.UnknownTopicOrPartition, "The topic '%s' does not exist.", name)
+	case Internal(name):
+		// The count says which partition holds a group: with another one, no group would find its offsets.
+		return protocol.Errorf(kerr.InvalidPartitions, "The number of partitions of the internal topic %s cannot be changed.", name)
 	case count == t.Partitions:
 		return protocol.Errorf(kerr.InvalidPartitions, "Topic already has %d partition(s).", count)
 	case count < t.Partitions:

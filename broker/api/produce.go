@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/stratabroker/strata/broker/admin"
 	"github.com/stratabroker/strata/broker/replica"
 	"github.com/stratabroker/strata/broker/server"
 	"github.com/stratabroker/strata/metadata"
@@ -88,6 +89,8 @@ func (h *Handler) producible(req *protocol.ProduceRequest, t metadata.Topic, top
 		return nil, errNoTransactions()
 	case topicErr != nil:
 		return nil, topicErr
+	case admin.Internal(t.Name):
+		return nil, protocol.Errorf(kerr.InvalidTopicException, "Cannot append to internal topic %s", t.Name)
 	case partition < 0 || partition >= t.Partitions:
 		return nil, unknownPartition(t.Name, partition)
 	}

@@ -60,6 +60,7 @@ func (s *Shard) expireOffsets(g *group) (next int64) {
 			case !ok:
 			case at <= now:
 				s.tombstone(g, topic, partition)
+				s.settings.Memory.expired.Add(1)
 			case next == 0 || at < next:
 				next = at
 			}

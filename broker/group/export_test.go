@@ -118,6 +118,7 @@ func (s *Shard) Members(id string) []string {
 // Invariants says what is wrong with the state, nil if nothing is.
 func (s *Shard) Invariants() error {
 	armed, bytes := 0, 0
+	var want Counts
 	if s.sweep.armed() {
 		armed++
 	}
@@ -136,6 +137,19 @@ func (s *Shard) Invariants() error {
 		for _, m := range g.members {
 			bytes += m.size()
 		}
+		switch g.state {
+		case empty:
+			want.Empty++
+		case preparing:
+			want.PreparingRebalance++
+		case completing:
+			want.CompletingRebalance++
+		case stable:
+			want.Stable++
+		}
+		for _, of := range g.offsets {
+			want.Offsets += int64(len(of))
+		}
 		bytes += groupOverhead + 2*len(g.id)
 		for topic := range g.subscribed {
 			bytes += subscribedOverhead + len(topic)
@@ -152,6 +166,10 @@ func (s *Shard) Invariants() error {
 	}
 	if armed != len(s.timers.heap) {
 		return fmt.Errorf("%d timers are armed, %d of them of groups that are there", len(s.timers.heap), armed)
+	}
+	got := s.settings.Memory.Counts()
+	if want.Commits, want.Expired, want.Rebalances = got.Commits, got.Expired, got.Rebalances; got != want {
+		return fmt.Errorf("counted %+v, there are %+v", got, want)
 	}
 	if bytes != s.held || int64(bytes) != s.settings.Memory.Used() {
 		return fmt.Errorf("groups hold %d bytes, %d were counted, %d of all shards", bytes, s.held, s.settings.Memory.Used())

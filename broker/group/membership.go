@@ -141,10 +141,6 @@ func (g *group) rebalanceTimeout() time.Duration {
 	return longest
 }
 
-func (g *group) enter(st state, now protocol.Timestamp) {
-	g.previous, g.state, g.since = g.state, st, now
-}
-
 // accepts tells whether a member of this protocol type and these assignors fits in.
 func (g *group) accepts(protocolType string, as []assignor) bool {
 	if g.state == empty {

@@ -13,8 +13,28 @@ const (
 // Memory is what the groups of all shards of a broker hold, and may hold. It is safe for concurrent use. Shards that
 // grow at the same time may pass the bound by one request each.
 type Memory struct {
-	limit int64
-	used  atomic.Int64
+	limit   int64
+	used    atomic.Int64
+	states  [stable + 1]atomic.Int64 // groups in each state
+	offsets atomic.Int64
+	// What follows only grows.
+	commits, expired, rebalances atomic.Int64
+}
+
+// Counts is what the groups of all shards are and did. The groups are told by their state.
+type Counts struct {
+	Empty, PreparingRebalance, CompletingRebalance, Stable int64
+	Offsets                                                int64 // committed offsets that are kept
+	Commits, Expired, Rebalances                           int64 // since the start: offsets committed and expired, generations begun
+}
+
+// Counts may be called at any time; the numbers are not of one instant.
+func (m *Memory) Counts() Counts {
+	return Counts{
+		Empty: m.states[empty].Load(), PreparingRebalance: m.states[preparing].Load(),
+		CompletingRebalance: m.states[completing].Load(), Stable: m.states[stable].Load(),
+		Offsets: m.offsets.Load(), Commits: m.commits.Load(), Expired: m.expired.Load(), Rebalances: m.rebalances.Load(),
+	}
 }
 
 // NewMemory gives groups the bytes of limit. An eighth more is kept for members that are there already, so that a
@@ -45,15 +65,24 @@ func (s *Shard) room(extra int, member bool) bool {
 
 // Release gives back what the shard holds; it is of no use afterwards.
 func (s *Shard) Release() {
+	for _, g := range s.groups {
+		s.settings.Memory.states[g.state].Add(-1)
+		for _, of := range g.offsets {
+			s.settings.Memory.offsets.Add(-int64(len(of)))
+		}
+	}
 	s.charge(-s.held)
 	s.groups, s.timers = map[string]*group{}, timers{}
 }
 
 // enlist makes g one of the shard's groups; it may be one already.
 func (s *Shard) enlist(g *group) {
-	if s.groups[g.id] == nil {
+	if old := s.groups[g.id]; old == nil {
 		s.charge(groupOverhead + 2*len(g.id))
+	} else {
+		s.settings.Memory.states[old.state].Add(-1)
 	}
+	s.settings.Memory.states[g.state].Add(1)
 	s.groups[g.id] = g
 }
 
@@ -64,7 +93,15 @@ func (s *Shard) strike(g *group) {
 	}
 	s.charge(-groupOverhead - 2*len(g.id) - g.topicsWeight)
 	g.topicsWeight = 0
+	s.settings.Memory.states[g.state].Add(-1)
 	delete(s.groups, g.id)
+}
+
+// enter puts one of the shard's groups into a state.
+func (s *Shard) enter(g *group, st state) {
+	s.settings.Memory.states[g.state].Add(-1)
+	s.settings.Memory.states[st].Add(1)
+	g.previous, g.state, g.since = g.state, st, s.nowMs()
 }
 
 // weighTopics counts the topics that the group subscribes to.
@@ -91,6 +128,8 @@ func (s *Shard) setOffset(g *group, topic string, partition int32, c committed) 
 	}
 	if old, ok := of[partition]; ok {
 		s.charge(-offsetOverhead - len(old.metadata))
+	} else {
+		s.settings.Memory.offsets.Add(1)
 	}
 	of[partition] = c
 	s.charge(offsetOverhead + len(c.metadata))
@@ -103,6 +142,7 @@ func (s *Shard) forgetOffset(g *group, topic string, partition int32) {
 		return
 	}
 	s.charge(-offsetOverhead - len(old.metadata))
+	s.settings.Memory.offsets.Add(-1)
 	if delete(of, partition); len(of) == 0 {
 		s.charge(-topicOverhead - len(topic))
 		delete(g.offsets, topic)

@@ -138,6 +138,7 @@ func (s *Shard) commit(req *kmsg.OffsetCommitRequest, commits []commit) *kerr.Er
 	}
 	s.enlist(g)
 	s.out.Records = append(s.out.Records, records...)
+	s.settings.Memory.commits.Add(int64(len(commits)))
 	for _, c := range commits {
 		if c.expireMs >= 0 {
 			c.leaderEpoch, c.committed.topic = -1, protocol.TopicID{} // such a record has no room for them

@@ -39,7 +39,7 @@ func (s *Shard) prepareRebalance(g *group, reason string) {
 	}
 	clear(g.unsynced)
 	s.timers.cancel(&g.syncTimer)
-	g.enter(preparing, s.nowMs())
+	s.enter(g, preparing)
 	s.note(g, "", "rebalances: %s", reason)
 	switch {
 	case g.previous == empty && s.settings.InitialRebalanceDelay > 0:
@@ -89,10 +89,11 @@ func (s *Shard) completeJoin(g *group) {
 		s.becomeEmpty(g)
 		return
 	}
+	s.settings.Memory.rebalances.Add(1)
 	protocol := g.elect()
 	g.protocol = &protocol
 	s.resubscribe(g)
-	g.enter(completing, s.nowMs())
+	s.enter(g, completing)
 	s.note(g, "", "generation begins with %d members", len(g.members))
 	for _, m := range g.members {
 		s.answerJoin(g, m, g.joined(m))
@@ -106,7 +107,7 @@ func (s *Shard) completeJoin(g *group) {
 func (s *Shard) becomeEmpty(g *group) {
 	g.protocol = nil
 	s.resubscribe(g)
-	g.enter(empty, s.nowMs())
+	s.enter(g, empty)
 	s.note(g, "", "is empty")
 	s.record(metadataRecord(g, g.since))
 	g.written = true

@@ -108,7 +108,7 @@ func (s *Shard) assign(g *group, as []kmsg.SyncGroupRequestGroupAssignment) {
 	}
 	s.record(r)
 	g.written = true
-	g.enter(stable, s.nowMs())
+	s.enter(g, stable)
 	s.note(g, "", "is stable with %d members", len(g.members))
 	for _, m := range g.members {
 		if m.sync.waits() {
