@@ -193,7 +193,7 @@ ssl.truststore.location
 ssl.truststore.password
 ssl.truststore.type
 `},
-		{"there are no access rules: whoever reaches a listener may do everything", `
+		{"there are no access rules: whoever reaches a listener may do everything. A broker that is told to have some does not start", `
 authorizer.class.name
 `},
 		{"Java classes cannot be loaded", `

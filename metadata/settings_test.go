@@ -181,3 +181,13 @@ func TestCompactionSettingsComeFromTheBrokerWhereTheTopicHasNone(t *testing.T) {
 		t.Errorf("%d %d %v", c.MinCompactionLagMs, c.MaxCompactionLagMs, c.MinCleanableDirtyRatio)
 	}
 }
+
+func TestABrokerThatIsToldToHaveAccessRulesDoesNotStart(t *testing.T) {
+	name := "authorizer.class.name"
+	if _, _, err := metadata.NewStatic(map[string]string{name: "org.apache.kafka.metadata.authorizer.StandardAuthorizer"}); err == nil || !strings.Contains(err.Error(), name+"=org.") {
+		t.Errorf("got %v", err)
+	}
+	if _, _, err := metadata.NewStatic(map[string]string{name: ""}); err != nil {
+		t.Error(err)
+	}
+}

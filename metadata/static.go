@@ -72,6 +72,9 @@ func Environment(environ []string) (map[string]string, error) {
 	return out, nil
 }
 
+// authorizer is the one setting without an effect that is refused: to ignore it would open what it closes.
+const authorizer = "authorizer.class.name"
+
 // NewStatic checks the settings, later layers overriding earlier ones. It
 // fails at the first unknown name or bad value, naming it and what is allowed;
 // ignored lists the names that are accepted and have no effect.
@@ -91,6 +94,10 @@ func NewStatic(layers ...map[string]string) (s *Static, ignored []string, err er
 		setting, ok := BrokerSetting(name)
 		if !ok {
 			return nil, nil, unknownSetting(name, s.values[name])
+		}
+		if name == authorizer && strings.TrimSpace(s.values[name]) != "" {
+			return nil, nil, fmt.Errorf("%s=%s: only empty is allowed. There are no access rules here: whoever reaches a listener may do everything, "+
+				"and a file that asks for rules must not start a broker without them", name, s.values[name])
 		}
 		if setting.Ignored {
 			ignored = append(ignored, name)

@@ -76,6 +76,7 @@ type DirConfig struct {
 // SegmentMinBytes.
 type Config struct {
 	SegmentBytes       int64         // segment.bytes
+	Budgeted           bool          // its bytes count for strata.disk.budget.bytes, and clients are refused beyond it
 	SegmentMinBytes    int64         // strata.segment.min.bytes
 	SegmentAge         time.Duration // segment.ms
 	SegmentJitter      time.Duration // segment.jitter.ms: each segment is sealed less than this earlier

@@ -26,7 +26,7 @@ func (l *Log) Append(batches []byte, epoch protocol.Epoch, o AppendOptions) (App
 	if o.Client && l.dir.BelowReserve() {
 		return AppendInfo{}, fmt.Errorf("append to %s: %w", l.name, ErrDiskReserve)
 	}
-	if o.Client && l.dir.OverBudget() {
+	if o.Client && l.config().Budgeted && l.dir.OverBudget() {
 		return AppendInfo{}, fmt.Errorf("append to %s: %w", l.name, ErrDiskBudget)
 	}
 	l.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stratabroker/strata/metadata"
 	"github.com/stratabroker/strata/protocol"
 )
 
@@ -21,9 +22,10 @@ type evictable struct {
 	newest protocol.Timestamp
 }
 
-// KeepBudget holds the logs within strata.disk.budget.bytes (DESIGN D22): it evicts what the bucket holds, the oldest
-// first. Where that is not enough, as in an outage, it seals what is open, so that it can be uploaded, and
-// clients' produce is refused until there is room; total retention goes on meanwhile.
+// KeepBudget holds the logs whose segments move to the bucket within strata.disk.budget.bytes (DESIGN D22): it evicts
+// what the bucket holds, the oldest first. What never leaves the disk (compacted, internal and local topics) is neither
+// counted nor refused: no eviction could make room for it. Where that is not enough, as in an outage, it seals what is open, so that it can be uploaded, and
+// clients' produce to them is refused until there is room; total retention goes on meanwhile.
 func (m *Manager) KeepBudget(ctx context.Context) {
 	budget := m.cfg.Static.Int("strata.disk.budget.bytes")
 	if budget < 0 {
@@ -31,7 +33,7 @@ func (m *Manager) KeepBudget(ctx context.Context) {
 	}
 	m.sweeping.Lock()
 	defer m.sweeping.Unlock()
-	used := m.logBytes()
+	used := m.movableBytes()
 	if used > budget {
 		used -= m.evictOldest(ctx, used-budget)
 	}
@@ -51,9 +53,14 @@ func (m *Manager) KeepBudget(ctx context.Context) {
 	}
 }
 
-func (m *Manager) logBytes() (total int64) {
+// movable tells whether the segments of a topic leave the disk once the bucket holds them.
+func movable(c *metadata.TopicConfig) bool { return c.RemoteStorage && !c.Compact }
+
+func (m *Manager) movableBytes() (total int64) {
 	for l := range m.All() {
-		total += l.log.Size()
+		if movable(l.config.Load()) {
+			total += l.log.Size()
+		}
 	}
 	return total
 }
@@ -62,8 +69,7 @@ func (m *Manager) logBytes() (total int64) {
 func (m *Manager) evictOldest(ctx context.Context, want int64) (freed int64) {
 	var all []evictable
 	for l := range m.All() {
-		config := l.config.Load()
-		if l.Closed() != nil || config.Compact || !config.RemoteStorage || ctx.Err() != nil {
+		if l.Closed() != nil || !movable(l.config.Load()) || ctx.Err() != nil {
 			continue
 		}
 		held, err := l.log.Sealed(l.log.Start(), min(l.row.Load().Manifest.TieredEnd, l.HighWatermark()))
@@ -101,7 +107,7 @@ func (m *Manager) evictOldest(ctx context.Context, want int64) (freed int64) {
 func (m *Manager) sealOpen(ctx context.Context) {
 	for l := range m.All() {
 		config := l.config.Load()
-		if ctx.Err() != nil || l.Closed() != nil || config.Compact || !config.RemoteStorage || config.RemoteCopyDisable {
+		if ctx.Err() != nil || l.Closed() != nil || !movable(config) || config.RemoteCopyDisable {
 			continue
 		}
 		if err := l.log.Roll(); err != nil {

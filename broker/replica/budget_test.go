@@ -38,7 +38,7 @@ func uploaded(w *world, l *replica.Leader, end protocol.Offset) {
 }
 
 func TestTheDiskBudgetEvictsWhatTheBucketHoldsAndThenRefusesProduce(t *testing.T) {
-	w := newWorld(t, "strata.disk.budget.bytes", "9000")
+	w := newWorld(t, "strata.disk.budget.bytes", "7000")
 	w.do(&metadatapb.Command_BindBucket{BindBucket: &metadatapb.BindBucket{Url: "mem://test", Generation: 1}})
 	old := w.topic("old", 1, "local.retention.bytes", "-1", "local.retention.ms", "-1", "retention.ms", "-1")[0]
 	young := w.topic("young", 1, "local.retention.bytes", "-1", "local.retention.ms", "-1", "retention.ms", "-1")[0]
@@ -54,6 +54,9 @@ func TestTheDiskBudgetEvictsWhatTheBucketHoldsAndThenRefusesProduce(t *testing.T
 	}
 	if _, err := produce(t, young, batch(1, 100)); !errors.Is(err, kerr.KafkaStorageError) {
 		t.Errorf("produce beyond the budget: %v", err)
+	}
+	if _, err := produce(t, compacted, batch(1, 100)); err != nil {
+		t.Errorf("produce to what is never evicted: %v", err)
 	}
 	uploaded(w, old, 4)
 	uploaded(w, young, 4)
@@ -83,5 +86,17 @@ func TestAnOpenSegmentIsSealedWhereTheBudgetIsUsedUp(t *testing.T) {
 	}
 	if n := l.Log().Segments(); n != 2 {
 		t.Errorf("%d segments: an empty one is not sealed again", n)
+	}
+}
+
+func TestWhatIsNeverEvictedUsesUpNoBudget(t *testing.T) {
+	w := newWorld(t, "strata.disk.budget.bytes", "5000")
+	w.do(&metadatapb.Command_BindBucket{BindBucket: &metadatapb.BindBucket{Url: "mem://test", Generation: 1}})
+	tiered := w.topic("tiered", 1, "retention.ms", "-1")[0]
+	sealed(t, w.topic("compacted", 1, "cleanup.policy", "compact")[0], 4)
+	sealed(t, w.topic("local", 1, "remote.storage.enable", "false")[0], 4)
+	w.m.KeepBudget(t.Context())
+	if _, err := produce(t, tiered, batch(1, 100)); err != nil || w.dir.OverBudget() {
+		t.Errorf("over budget %t: %v", w.dir.OverBudget(), err)
 	}
 }

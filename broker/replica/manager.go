@@ -286,7 +286,7 @@ func (m *Manager) logConfig(c *metadata.TopicConfig) log.Config {
 	return log.Config{
 		SegmentBytes: c.SegmentBytes, SegmentMinBytes: c.SegmentMinBytes, SegmentAge: ms(age), SegmentJitter: milliseconds(c.SegmentJitterMs),
 		IndexIntervalBytes: c.IndexIntervalBytes, IndexMaxBytes: c.IndexMaxBytes,
-		FlushMessages: c.FlushMessages, FlushInterval: flush,
+		FlushMessages: c.FlushMessages, FlushInterval: flush, Budgeted: movable(c),
 		ProducerExpiry: m.cfg.Static.BrokerMillis(m.image.Load(), "producer.id.expiration.ms"),
 	}
 }

@@ -38,11 +38,8 @@ func (m *Manager) refill(ctx context.Context, l *Leader, row metadata.Partition)
 		}
 		from = next
 	}
-	for l.log.LEO() < end { // compaction has left nothing of the last offsets
-		next := min(end, l.log.LEO()+1<<31)
-		if err := m.refillAppend(l, record.EmptyBatch(l.log.LEO(), next, max(0, l.log.LatestEpoch()))); err != nil {
-			return err
-		}
+	if err := m.refillGap(ctx, l, end, 0); err != nil { // compaction has left nothing of the last offsets
+		return err
 	}
 	if err := l.log.Flush(ctx); err != nil {
 		return err
@@ -76,7 +73,40 @@ func (m *Manager) refillSome(ctx context.Context, l *Leader, row metadata.Partit
 			return from, err
 		}
 	}
-	return got.Next, m.refillAppend(l, got.Bytes)
+	for rest := got.Bytes; len(rest) > 0; {
+		var b record.Batch
+		if b, rest, err = record.Split(rest); err != nil {
+			return from, err
+		}
+		if err := m.refillGap(ctx, l, b.BaseOffset(), segmentOffsets-(b.NextOffset()-b.BaseOffset())); err != nil {
+			return from, err
+		}
+		if err := m.refillAppend(l, b); err != nil {
+			return from, err
+		}
+	}
+	return got.Next, nil
+}
+
+// segmentOffsets is how many offsets a segment may span.
+const segmentOffsets = 1 << 31
+
+// refillGap appends empty batches until the log's end is no more than least below to: compaction may have left nothing
+// of more offsets than a segment, or one append, can span.
+func (m *Manager) refillGap(ctx context.Context, l *Leader, to, least protocol.Offset) error {
+	for to-l.log.LEO() > least {
+		if err := l.log.Flush(ctx); err != nil { // its first segment must not be full before its first commit
+			return err
+		}
+		next := min(to, l.log.LEO()+segmentOffsets)
+		if err := m.refillAppend(l, record.EmptyBatch(l.log.LEO(), next, max(0, l.log.LatestEpoch()))); err != nil {
+			return err
+		}
+		if err := l.log.Flush(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *Manager) refillAppend(l *Leader, batches []byte) error {
