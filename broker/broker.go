@@ -190,7 +190,7 @@ func (b *Broker) openReplicas(ctx context.Context) error {
 	b.cleaner = b.newCleaner()
 	b.groupMemory = group.NewMemory(b.memory / groupShare)
 	b.groups = coordinator.New(coordinator.Config{
-		Partitions: offsetsTopic{b.admin, b.replicas, b.cold}, Topics: func() group.Topics { return b.node.Image() }, Group: b.cfg.groupSettings(b.groupMemory), Ends: b.restoredEnd,
+		Partitions: offsetsTopic{b.admin, b.replicas, b.cold, b.dir.BelowReserve}, Topics: func() group.Topics { return b.node.Image() }, Group: b.cfg.groupSettings(b.groupMemory), Ends: b.restoredEnd,
 		Logger: b.loggers.Logger("broker.coordinator"),
 	})
 	if b.bucket != nil {

@@ -20,7 +20,11 @@ type offsetsTopic struct {
 	admin    *admin.Admin
 	replicas *replica.Manager
 	cold     replica.Cold
+	full     func() bool // the disk's reserve is touched
 }
+
+// Room implements coordinator.Partitions.
+func (o offsetsTopic) Room() bool { return !o.full() }
 
 // Count implements coordinator.Partitions.
 func (o offsetsTopic) Count() int32 {

@@ -37,6 +37,8 @@ type Partitions interface {
 	// that Read fails, and is tried again: what is committed later would be missing
 	// from the state.
 	Read(ctx context.Context, p int32, from protocol.Offset) (batches []byte, next protocol.Offset, err error)
+	// Room tells that the disk has room for what groups write. It never blocks.
+	Room() bool
 	// Start is the log start offset of the partition.
 	Start(p int32) protocol.Offset
 }

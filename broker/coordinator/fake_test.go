@@ -28,6 +28,7 @@ type fakeLog struct {
 	delay   time.Duration
 	parts   map[int32]*fakePartition
 	readErr error
+	full    bool
 	// refuse decides whether an append is refused; nil refuses none.
 	refuse func(batch record.Batch) error
 }
@@ -138,6 +139,18 @@ func (f *fakeLog) Read(_ context.Context, p int32, from protocol.Offset) ([]byte
 		}
 	}
 	return nil, from, nil
+}
+
+func (f *fakeLog) Room() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.full
+}
+
+func (f *fakeLog) setFull(full bool) {
+	f.mu.Lock()
+	f.full = full
+	f.mu.Unlock()
 }
 
 func (f *fakeLog) Start(int32) protocol.Offset { return 0 }

@@ -14,6 +14,7 @@ import (
 type parts[Q, R any] struct {
 	// decide handles what is asked of groups of one shard.
 	decide func(s *group.Shard, now time.Time, t group.Token, some []Q) group.Output
+	writes bool
 	// results takes what decide replied apart: one for each of some, in their order.
 	results func(kmsg.Response) []R
 	// refuse is the answer for a group whose shard does not answer.
@@ -43,6 +44,7 @@ func fanOut[Q, R any](c *Coordinator, asked []Q, id func(Q) string, p parts[Q, R
 	defer done()
 	for _, piece := range pieces {
 		op := operation{
+			writes: p.writes,
 			decide: func(s *group.Shard, now time.Time, t group.Token) group.Output {
 				return p.decide(s, now, t, piece.asked)
 			},

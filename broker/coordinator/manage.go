@@ -40,6 +40,7 @@ func (c *Coordinator) DeleteGroups(
 ) {
 	type result = kmsg.DeleteGroupsResponseGroup
 	fanOut(c, unique(req.Groups), itself, parts[string, result]{
+		writes: true,
 		decide: func(s *group.Shard, now time.Time, t group.Token, ids []string) group.Output {
 			return s.Delete(now, t, req.Version, ids)
 		},
@@ -62,6 +63,7 @@ func (c *Coordinator) OffsetDelete(
 	_ Client, req *kmsg.OffsetDeleteRequest, reply func(*kmsg.OffsetDeleteResponse),
 ) {
 	c.submitMember(req.Group, operation{
+		writes: true,
 		decide: func(g *group.Shard, now time.Time, t group.Token) group.Output {
 			return g.OffsetDelete(now, t, c.cfg.Topics(), req)
 		},

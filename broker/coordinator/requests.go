@@ -18,6 +18,7 @@ const (
 	loading refusal = iota // the partition is being read
 	crowded                // too many requests wait
 	moved                  // this broker does not coordinate the group, or no longer
+	noRoom                 // the disk is full: groups are read, not changed
 )
 
 // operation is one request on its way through a shard. Exactly one of reply and
@@ -26,6 +27,7 @@ type operation struct {
 	decide func(g *group.Shard, now time.Time, token group.Token) group.Output
 	reply  func(kmsg.Response)
 	refuse func(refusal)
+	writes bool // may lead to records
 }
 
 func (c *Coordinator) submit(groupID string, op operation) {
@@ -54,7 +56,8 @@ func (c *Coordinator) Join(client Client, req *kmsg.JoinGroupRequest, reply func
 		decide: func(g *group.Shard, now time.Time, t group.Token) group.Output {
 			return g.Join(now, t, client, newUUID(), req)
 		},
-		reply: func(r kmsg.Response) { reply(r.(*kmsg.JoinGroupResponse)) },
+		writes: true,
+		reply:  func(r kmsg.Response) { reply(r.(*kmsg.JoinGroupResponse)) },
 		refuse: func(why refusal) {
 			r := kmsg.NewPtrJoinGroupResponse()
 			r.Version, r.Generation, r.MemberID = req.Version, -1, req.MemberID
@@ -69,12 +72,13 @@ func (c *Coordinator) Join(client Client, req *kmsg.JoinGroupRequest, reply func
 func (c *Coordinator) Sync(_ Client, req *kmsg.SyncGroupRequest, reply func(*kmsg.SyncGroupResponse)) {
 	c.submitMember(req.Group, operation{
 		decide: func(g *group.Shard, now time.Time, t group.Token) group.Output { return g.Sync(now, t, req) },
+		writes: true,
 		reply:  func(r kmsg.Response) { reply(r.(*kmsg.SyncGroupResponse)) },
 		refuse: func(why refusal) {
 			r := kmsg.NewPtrSyncGroupResponse()
 			r.Version, r.ErrorCode = req.Version, kerr.RebalanceInProgress.Code
-			if why == moved {
-				r.ErrorCode = kerr.NotCoordinator.Code
+			if why == moved || why == noRoom {
+				r.ErrorCode = refusalCode(why)
 			}
 			reply(r)
 		},
@@ -95,7 +99,7 @@ func (c *Coordinator) Heartbeat(_ Client, req *kmsg.HeartbeatRequest, reply func
 				r.ErrorCode = kerr.NotCoordinator.Code
 			case crowded:
 				r.ErrorCode = kerr.CoordinatorNotAvailable.Code // Java takes LOAD_IN_PROGRESS for fatal here
-			case loading:
+			case loading, noRoom: // a heartbeat writes nothing
 			}
 			reply(r)
 		},
@@ -106,6 +110,7 @@ func (c *Coordinator) Heartbeat(_ Client, req *kmsg.HeartbeatRequest, reply func
 func (c *Coordinator) Leave(_ Client, req *kmsg.LeaveGroupRequest, reply func(*kmsg.LeaveGroupResponse)) {
 	c.submitMember(req.Group, operation{
 		decide: func(g *group.Shard, now time.Time, t group.Token) group.Output { return g.Leave(now, t, req) },
+		writes: true,
 		reply:  func(r kmsg.Response) { reply(r.(*kmsg.LeaveGroupResponse)) },
 		refuse: func(why refusal) {
 			r := kmsg.NewPtrLeaveGroupResponse()
@@ -123,6 +128,7 @@ func (c *Coordinator) OffsetCommit(
 		decide: func(g *group.Shard, now time.Time, t group.Token) group.Output {
 			return g.OffsetCommit(now, t, c.cfg.Topics(), req)
 		},
+		writes: true,
 		reply:  func(r kmsg.Response) { reply(r.(*kmsg.OffsetCommitResponse)) },
 		refuse: func(why refusal) { reply(refusedCommit(req, refusalCode(why))) },
 	})
@@ -145,8 +151,12 @@ func refusedCommit(req *kmsg.OffsetCommitRequest, code int16) *kmsg.OffsetCommit
 }
 
 func refusalCode(why refusal) int16 {
-	if why == moved {
+	switch why {
+	case moved:
 		return kerr.NotCoordinator.Code
+	case noRoom:
+		return kerr.CoordinatorNotAvailable.Code
+	case loading, crowded:
 	}
 	return kerr.CoordinatorLoadInProgress.Code
 }

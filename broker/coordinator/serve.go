@@ -8,14 +8,21 @@ import (
 	"github.com/stratabroker/strata/protocol/record"
 )
 
+// roomInterval is how often a shard that has something to write looks whether the full disk has room again.
+const roomInterval = time.Second
+
 // serve decides what comes until the leadership ends (nil) or an append fails. An idle
-// shard sleeps until a request, an append's end or the nearest deadline of a group.
+// shard sleeps until a request, an append's end or the nearest deadline of a group. While
+// the disk is full nothing is decided that would be written: groups stay as they are,
+// heartbeats and reads are answered, deadlines wait.
 func (s *shard) serve() error {
 	// First the status, then the topics: of a deletion in between Loaded or a signal tells.
 	s.mu.Lock()
 	s.status = statusServing
 	s.mu.Unlock()
-	s.output(s.groups.Loaded(time.Now(), s.c.cfg.Topics()))
+	s.output(s.groups.Loaded(time.Now(), nil))
+	s.owed = true
+	s.forgetDeleted()
 	if s.c.cfg.Ends != nil {
 		out := s.groups.SetBack(time.Now(), s.c.cfg.Topics(), func(k protocol.PartitionKey) (protocol.Offset, bool) { return s.c.cfg.Ends(s.ctx, k) })
 		for _, n := range out.Notes {
@@ -56,9 +63,13 @@ func (s *shard) full() bool {
 // await waits for something to do; deadlines that have come are handled at once.
 func (s *shard) await(timer *time.Timer) {
 	var due <-chan time.Time
-	if at, ok := s.groups.Deadline(); ok && !s.full() {
+	room := s.c.cfg.Partitions.Room()
+	if at, ok := s.groups.Deadline(); (ok || s.owed) && !s.full() {
 		left := time.Until(at)
-		if left <= 0 {
+		switch {
+		case !room && (s.owed || left <= 0):
+			left = roomInterval
+		case left <= 0 && ok:
 			s.output(s.groups.Expire(time.Now()))
 			return
 		}
@@ -79,17 +90,28 @@ func (s *shard) await(timer *time.Timer) {
 }
 
 func (s *shard) decide(op operation) {
+	if op.writes && !s.c.cfg.Partitions.Room() {
+		op.refuse(noRoom)
+		return
+	}
 	s.lastToken++
 	s.waiting[s.lastToken] = op
 	s.output(op.decide(s.groups, time.Now(), s.lastToken))
 }
 
+// forgetDeleted removes offsets of deleted topics once there is room for it: after a load of all topics, later of
+// those that were named.
 func (s *shard) forgetDeleted() {
 	s.mu.Lock()
 	names := s.deleted
 	s.deleted = nil
 	s.mu.Unlock()
-	if len(names) > 0 {
+	s.owed = s.owed || len(names) > 0 && !s.c.cfg.Partitions.Room()
+	switch {
+	case s.owed && s.c.cfg.Partitions.Room():
+		s.owed = false
+		s.output(s.groups.TopicsDeleted(time.Now(), s.c.cfg.Topics(), nil))
+	case !s.owed && len(names) > 0:
 		s.output(s.groups.TopicsDeleted(time.Now(), s.c.cfg.Topics(), names))
 	}
 }

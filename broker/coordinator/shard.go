@@ -50,6 +50,7 @@ type shard struct {
 	held      int                       // replies in queue
 	inFlight  int                       // appends whose result has not come, also those given up
 	backoff   time.Duration             // before the next load
+	owed      bool                      // offsets of deleted topics are to be looked for
 }
 
 // status is what a shard tells to requests.

@@ -65,7 +65,8 @@ func (s *Shard) Expire(now time.Time) Output {
 }
 
 // Loaded ends the load: sessions of the members begin anew, and offsets of topics that
-// are gone are removed (a topic may have been deleted while nobody led the partition).
+// are gone are removed (a topic may have been deleted while nobody led the partition). With nil topics that is left
+// to TopicsDeleted, and nothing is written.
 func (s *Shard) Loaded(now time.Time, topics Topics) Output {
 	s.now = now
 	for _, id := range slices.Sorted(maps.Keys(s.groups)) {
@@ -76,7 +77,9 @@ func (s *Shard) Loaded(now time.Time, topics Topics) Output {
 		if len(g.members) > int(s.settings.MaxSize) {
 			s.prepareRebalance(g, "loaded with more members than group.max.size")
 		}
-		s.forgetTopics(g, topics, nil)
+		if topics != nil {
+			s.forgetTopics(g, topics, nil)
+		}
 	}
 	if len(s.groups) > 0 {
 		s.sweepBy(now)
@@ -85,7 +88,7 @@ func (s *Shard) Loaded(now time.Time, topics Topics) Output {
 }
 
 // TopicsDeleted removes what was committed for topics that topics no longer
-// has, or has under the same name with another id.
+// has, or has under the same name with another id; nil names stands for all.
 func (s *Shard) TopicsDeleted(now time.Time, topics Topics, names map[string]struct{}) Output {
 	s.now = now
 	for _, id := range slices.Sorted(maps.Keys(s.groups)) {
