@@ -63,9 +63,14 @@ format: $(GOLANGCI_LINT) ## format the sources
 clients: ## install the clients of the tour: kcat, Java and Kafka's tools
 	integration/setup.sh kcat kafka
 
+.PHONY: clients-matrix
+clients-matrix: deps ## every client and tool of other makers against one broker; installs them
+	integration/setup.sh sarama
+	STRATA_TEST_MATRIX=all go test -v -count=1 -timeout 60m -run '^(TestClient|TestKcat|TestKafka|TestJava|TestFranz|TestStaticMember|TestCooperative)' ./integration
+
 .PHONY: deps
-deps: ## install what the tests need: kcat, Java, Kafka's tools, MinIO
-	integration/setup.sh kcat kafka minio
+deps: ## install what the tests need: kcat, Java, Kafka's tools, MinIO, clients in Python and JavaScript
+	integration/setup.sh kcat kafka minio python kafkajs
 
 .PHONY: lint-tools
 lint-tools: $(GOLANGCI_LINT) ## build golangci-lint into the cache (once, some minutes)

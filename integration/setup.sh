@@ -3,7 +3,8 @@
 # distribution's packages, else it names the missing package and exits 1.
 # Nothing is done twice, so that a later run takes no time.
 #
-#   integration/setup.sh PART...     parts: kcat kafka minio gcc protoc docker compose perf
+#   integration/setup.sh PART...     parts: kcat kafka minio gcc protoc docker compose perf,
+#                                    and of the client matrix: python kafkajs sarama
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -33,14 +34,19 @@ for part in "$@"; do
 		want java default-jre-headless
 		[[ -d $libs ]] || want mvn maven
 		;;
-	minio) ;;
+	minio | sarama) ;;
+	python) want python3 python3 python3-venv ;;
+	kafkajs)
+		want node nodejs
+		want npm npm
+		;;
 	gcc) want gcc gcc libc6-dev ;;
 	protoc) want protoc protobuf-compiler ;;
 	docker) want dockerd docker.io ;;
 	compose) want docker-compose docker-compose ;;
 	perf) want perf linux-perf ;;
 	*)
-		say "unknown part $part: want kcat, kafka, minio, gcc, protoc, docker, compose or perf"
+		say "unknown part $part: want kcat, kafka, minio, gcc, protoc, docker, compose, perf, python, kafkajs or sarama"
 		exit 2
 		;;
 	esac
@@ -87,8 +93,42 @@ make_minio() {
 	go test -v -count=1 -timeout 30m -run '^TestServersOfBothKinds$' ./tiering/object/objecttest/minio/ >&2
 }
 
+# fresh_client PART FILE... says whether the folder of a client's part must be made anew: it is
+# not there, or was made from other versions of the files. have_client notes that it is whole.
+fresh_client() {
+	local part=$1 sum
+	sum=$(cd "integration/matrix" && cat "${@:2}" | sha256sum)
+	client=$cache/clients/$part
+	[[ -f $client/made-from && $(<"$client/made-from") == "$sum" ]] && return 1
+	say "installing the clients of part $part into $client"
+	rm -rf "$client"
+	mkdir -p "$client"
+	made_from=$sum
+}
+have_client() { printf '%s\n' "$made_from" >"$client/made-from"; }
+
+make_python() {
+	fresh_client python python/requirements.txt || return 0
+	python3 -m venv "$client" >&2
+	"$client/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --requirement integration/matrix/python/requirements.txt >&2
+	have_client
+}
+
+make_kafkajs() {
+	fresh_client kafkajs kafkajs/package-lock.json || return 0
+	cp integration/matrix/kafkajs/package.json integration/matrix/kafkajs/package-lock.json "$client"
+	(cd "$client" && npm ci --ignore-scripts --no-audit --no-fund --silent >&2)
+	have_client
+}
+
+make_sarama() {
+	fresh_client sarama sarama/main.go sarama/go.mod sarama/go.sum || return 0
+	(cd integration/matrix/sarama && CGO_ENABLED=0 go build -buildvcs=false -o "$client/sarama" . >&2)
+	have_client
+}
+
 for part in "$@"; do
 	case $part in
-	protoc | kafka | minio) "make_$part" ;;
+	protoc | kafka | minio | python | kafkajs | sarama) "make_$part" ;;
 	esac
 done
