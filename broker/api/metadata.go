@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -53,20 +54,7 @@ func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) *kmsg.M
 			resp.Topics = append(resp.Topics, h.describe(img, t))
 		}
 	}
-	type asked struct {
-		id   [16]byte
-		name string
-	}
-	seen := map[asked]bool{}
-	for _, t := range req.Topics {
-		what := asked{id: t.TopicID}
-		if t.Topic != nil && protocol.TopicID(t.TopicID).IsZero() {
-			what.name = *t.Topic
-		}
-		if seen[what] {
-			continue
-		}
-		seen[what] = true
+	for _, t := range distinct(req.Topics) {
 		resp.Topics = append(resp.Topics, h.lookup(img, t))
 	}
 	for i := range resp.Topics {
@@ -76,6 +64,24 @@ func (h *Handler) metadata(r *server.Request, req *kmsg.MetadataRequest) *kmsg.M
 		}
 	}
 	return resp
+}
+
+// distinct leaves out what was asked for before, by id or, without one, by name: each topic is told once.
+func distinct(topics []kmsg.MetadataRequestTopic) []kmsg.MetadataRequestTopic {
+	type asked struct {
+		id   [16]byte
+		name string
+	}
+	seen := map[asked]bool{}
+	return slices.DeleteFunc(slices.Clone(topics), func(t kmsg.MetadataRequestTopic) bool {
+		what := asked{id: t.TopicID}
+		if t.Topic != nil && protocol.TopicID(t.TopicID).IsZero() {
+			what.name = *t.Topic
+		}
+		before := seen[what]
+		seen[what] = true
+		return before
+	})
 }
 
 func (h *Handler) lookup(img *metadata.Image, want kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {

@@ -1,6 +1,6 @@
 package group
 
-import "sync/atomic"
+import "sync/atomic" //nolint:depguard // sums over the shards, each of which runs on a goroutine of its own
 
 // What things hold in memory, about: an entry of a map with its value, and the maps that a group or a topic begins.
 const (
