@@ -15,6 +15,7 @@ var brokerDifferences = map[string]difference{
 	"list the offset of the greatest time after all": {"NONE offset -1 timestamp -1 epoch -1", "Kafka tells a record that was deleted"},
 	"topic partitions, no name":                      {"Topics[{INVALID_TOPIC_EXCEPTION Topic= AuthorizedOperations=3576}]", "Kafka's breaks"},
 	"reassign, no topic":                             {"AllowReplicationFactorChange=true", "no message, as where there is a topic"},
+	"producers, of a partition twice":                {"Topics[{Topic=producers Partitions[{ActiveProducers[{ProducerID=7001 ProducerEpoch=3 LastSequence=1 LastTimestamp=? CoordinatorEpoch=-1 CurrentTxnStartOffset=-1}]}]}]", "each is told once: a request could ask for large ones without end"},
 	"quorum, describe":                               {"ErrorMessage= Topics[{" + quorumTold + "}] Nodes[{NodeID=1}]", "Kafka with controller.quorum.voters tells no directory; there is no controller listener here"},
 }
 

@@ -68,6 +68,7 @@ var differences = map[string]difference{
 	"alter a broker's config that is none":                   {"INVALID_REQUEST", "stricter: there are no plugins to give it to"},
 	"describe two groups and one of them again":              {`NONE Empty "" "" operations -2147483648 members [], ` + deadGroup, "each is described once: a request could ask for large ones without end"},
 	"join as a member that was invited, with an instance id": {"UNKNOWN_MEMBER_ID generation -1 type - protocol - same id nobody leads skip false members 0", "Kafka fails on a check of its own"},
+	"offsets of a group twice":                               {"NONE: NONE offset 3", "a group is told once, what the first asks for: a request could ask for large ones without end"},
 	"commit to a topic and an unknown one":                   {"NONE, UNKNOWN_TOPIC_OR_PARTITION | NONE: NONE offset 3 epoch -1", "in the order of the request"},
 	"find the coordinator of key type 9 in version 1":        {"INVALID_REQUEST (coordinator type 9 is not served) node -1 ", "clearer"},
 	"find the coordinator of key type 9 in version 6":        {"INVALID_REQUEST (coordinator type 9 is not served) node -1 ", "clearer"},
