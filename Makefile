@@ -135,7 +135,7 @@ endif
 	bin/bench -profiles -strata bin/strata-symbols -before '$(and $(BEFORE),bin/strata-before)' $(FLAGS)
 
 .PHONY: soak
-soak: deps ## kill -9 a loaded broker COUNT times, at the moments of SEED
+soak: deps ## kill -9 and pause a loaded broker COUNT times, at the moments of SEED
 	STRATA_TEST_SEED=$(SEED) STRATA_TEST_KILLS=$(COUNT) go test -v -count=1 -timeout 24h -run '^TestKillsAtRandomMomentsLoseNothing$$' ./integration
 
 .PHONY: bucket-faults

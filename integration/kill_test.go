@@ -19,6 +19,8 @@ const (
 	killInterval = 300 * time.Millisecond
 	readyLimit   = 2 * time.Second // from the start of the process after kill -9
 	longestLife  = 900 * time.Millisecond
+	shortPause   = 400 * time.Millisecond
+	longPause    = 12 * time.Second // beyond broker.session.timeout.ms
 )
 
 // numberOf is a count or seed from the environment.
@@ -62,9 +64,10 @@ func killStreams() []stream {
 	return []stream{{"archive", 4, small}, {"short", 2, short}}
 }
 
-// TestKillsAtRandomMomentsLoseNothing kills the broker with -9 at random moments
-// under an idempotent acks=all load with tiering on. STRATA_TEST_KILLS says how
-// often, STRATA_TEST_SEED repeats the moments.
+// TestKillsAtRandomMomentsLoseNothing kills the broker with -9 at random moments,
+// and stops it with SIGSTOP for a while, under an idempotent acks=all load with
+// tiering on. STRATA_TEST_KILLS says how often, and lets one of ten pauses be
+// longer than a session; STRATA_TEST_SEED repeats the moments.
 func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 	kills := int(numberOf(t, "STRATA_TEST_KILLS", 50))
 	seed := numberOf(t, "STRATA_TEST_SEED", rand.Uint64())
@@ -81,7 +84,7 @@ func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 		}})
 		tr := newTraffic(t, broker.Addr, killStreams()...)
 		tr.start(2, seed, 4<<20)
-		k := &killer{t: t, broker: broker, rng: rand.New(rand.NewPCG(seed, 0))}
+		k := &killer{t: t, broker: broker, rng: rand.New(rand.NewPCG(seed, 0)), long: os.Getenv("STRATA_TEST_KILLS") != ""}
 		for k.kills < kills && !t.Failed() {
 			k.kill()
 		}
@@ -94,8 +97,8 @@ func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 		oldest, many := awaitNoOrphans(t, bucket.Store, 2*killGrace+2*killInterval)
 		bucket.VerifyClean()
 		tr.replay("after the kills")
-		report(t, "%d kills (seed %d, %d of them before the broker was ready) in %s: ready again in %s at most, %s in the middle; %s; %d MiB in %d segment objects; of %d orphans none was there for longer than %s",
-			k.kills, seed, k.early, time.Since(begun).Round(time.Second), slices.Max(k.ready).Round(time.Millisecond), median(k.ready).Round(time.Millisecond),
+		report(t, "%d kills (seed %d, %d of them before the broker was ready) and %d pauses (%d longer than a session) in %s: ready again in %s at most, %s in the middle; %s; %d MiB in %d segment objects; of %d orphans none was there for longer than %s",
+			k.kills, seed, k.early, k.pauses, k.longPauses, time.Since(begun).Round(time.Second), slices.Max(k.ready).Round(time.Millisecond), median(k.ready).Round(time.Millisecond),
 			tr, tr.bytes.Load()>>20, len(bucket.Keys(format.SegmentObject)), many, oldest.Round(time.Millisecond))
 		broker.Stop()
 		broker.Again()
@@ -106,18 +109,25 @@ func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 
 // killer kills a broker and starts it again.
 type killer struct {
-	t      *testing.T
-	broker *harness.Broker
-	rng    *rand.Rand
-	kills  int
-	early  int             // of a broker that was not ready
-	ready  []time.Duration // from the start of a process that lived until it was ready
+	t          *testing.T
+	broker     *harness.Broker
+	rng        *rand.Rand
+	long       bool // some pauses are longer than a session
+	kills      int
+	early      int             // of a broker that was not ready
+	pauses     int             // by SIGSTOP
+	longPauses int             // of them
+	ready      []time.Duration // from the start of a process that lived until it was ready
 }
 
 // kill lets the broker live for a random time, kills it, and starts it again; in
-// one of four cases that start is killed as well.
+// one of four cases it is paused before, in half of those it dies while it is. In
+// one of four cases the start is killed as well.
 func (k *killer) kill() {
 	<-time.After(time.Duration(k.rng.Int64N(int64(longestLife))))
+	if k.rng.IntN(4) == 0 {
+		k.pause()
+	}
 	k.broker.Kill9()
 	k.kills++
 	if k.rng.IntN(4) == 0 {
@@ -128,6 +138,23 @@ func (k *killer) kill() {
 	if k.broker.ReadyIn > readyLimit {
 		k.t.Errorf("after kill %d the broker was ready in %s, promised are %s", k.kills, k.broker.ReadyIn, readyLimit)
 	}
+}
+
+// pause stops the process for a while; half of the times it goes on and lives for another while.
+func (k *killer) pause() {
+	k.broker.Pause()
+	k.pauses++
+	length := time.Duration(k.rng.Int64N(int64(shortPause)))
+	if k.long && k.rng.IntN(10) == 0 {
+		length = longPause
+		k.longPauses++
+	}
+	<-time.After(length)
+	if k.rng.IntN(2) == 0 {
+		return
+	}
+	k.broker.Resume()
+	<-time.After(time.Duration(k.rng.Int64N(int64(longestLife))))
 }
 
 // killStart starts a process in the broker's place and kills it on its way.
