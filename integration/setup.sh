@@ -35,7 +35,8 @@ for part in "$@"; do
 		[[ -d $libs ]] || want mvn maven
 		;;
 	minio | sarama) ;;
-	python) want python3 python3 python3-venv ;;
+	# Debian's python3 comes without what makes an environment.
+	python) python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
 	kafkajs)
 		want node nodejs
 		want npm npm
