@@ -257,7 +257,8 @@ func (tr *traffic) commit(ctx context.Context, admin *kadm.Client, committed map
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	topic := tr.streams[0].topic
-	if fetched, err := admin.FetchOffsets(ctx, group); err == nil {
+	// A topic without a name is one whose id the client could not look up, as the broker was gone by then: no answer.
+	if fetched, err := admin.FetchOffsets(ctx, group); err == nil && fetched[""] == nil {
 		for p, want := range committed {
 			got, ok := fetched.Lookup(topic, p)
 			if (ok && got.Err == nil || !ok) && got.At < want {
